@@ -1,0 +1,66 @@
+# Two commands from a fresh machine: `make run` and `make test`. Both do all their set-up.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEV := $(VENV)/.dev-installed
+RUN := $(VENV)/.run-installed
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format types coverage bench lock docs clean wipe
+
+help: ## List the commands
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+run: $(RUN) ## Start Cassandra and the service here; Ctrl-C ends both. Settings: docs/settings.md
+	@exec $(BIN)/python dev/run.py
+
+test: check coverage ## Everything CI runs: format, lint, types, imports, all tests, coverage
+
+check: $(DEV) ## Format, lint, types and import contracts, without changing anything
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+coverage: $(DEV) ## All tests against a real Cassandra, with coverage
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+
+format: $(DEV) ## Format the sources and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(DEV) ## Measure this service beside the original's design, on one Cassandra, in one run
+	$(BIN)/python -m loadtest.bench
+
+docs: $(DEV) ## Write the pages that are made from the code
+	$(BIN)/player-sessions settings --markdown > docs/settings.md.new
+	$(BIN)/python -m tests.unit.docs_pages docs/settings.md.new
+
+lock: $(DEV) ## Pin all dependencies anew, with hashes
+	$(BIN)/pip install -q uv
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -o requirements/service.txt
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -o requirements/dev.txt
+
+wipe: $(RUN) ## Forget the data of `make run`
+	$(BIN)/python dev/cluster.py wipe
+
+clean: ## Remove everything that these commands made, data included
+	rm -rf $(VENV) .cassandra .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed; on Debian: apt install python3-venv" >&2; rm -rf $(VENV); exit 1; }
+
+$(RUN): $(BIN)/python requirements/service.txt requirements/build.txt pyproject.toml
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/service.txt -r requirements/build.txt
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DEV): $(RUN) requirements/dev.txt
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@

@@ -1,0 +1,3 @@
+from player_sessions.cli import main
+
+main()

@@ -1,0 +1,316 @@
+"""The store: what the service asks of Cassandra, and whether it may be asked.
+
+One blind write per event with its own TTL and timestamp, one bounded walk per read. `Store.run`
+keeps it connected: it connects with back-off, checks the schema at boot and again while it runs,
+and starts from DNS again when every known node has been away for long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import time
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from cassandra import ConsistencyLevel, Unauthorized
+from cassandra.query import BatchStatement, BoundStatement, PreparedStatement
+
+from player_sessions import schema, telemetry
+from player_sessions.driver import Budget, Client, Done, Rows, StoreError, translate
+from player_sessions.events import Event, from_ms, to_ms
+from player_sessions.schema.apply import read_applied
+from player_sessions.sessions import Page, Position, Start, Walk
+from player_sessions.settings import Settings
+from player_sessions.telemetry import log
+from player_sessions.writer import QUEUE_FULL, Writer, batch_rows
+
+NOT_READY = "not-ready"
+MAX_TTL = 630_720_000  # Cassandra's own bound, 20 years
+EXTRA_ENDS = 4  # rows read beyond the limit at first, for ends without a start
+NEXT_ENDS = 100
+MAX_ENDS = 500  # a read walks over no more rows than this, then answers with a cursor
+_CHECK_SECONDS = 10.0
+_REBUILD_SECONDS = 20.0
+_LONG = struct.Struct(">q").pack
+_INT = struct.Struct(">i").pack
+
+_CQL = {
+    "start": "INSERT INTO {0}.session_starts (player_id, session_id, started_at, country)"
+    " VALUES (?, ?, ?, ?) USING TTL ? AND TIMESTAMP ?",
+    "end": "INSERT INTO {0}.session_ends (player_id, ended_at, session_id)"
+    " VALUES (?, ?, ?) USING TTL ? AND TIMESTAMP ?",
+    "first_ends": "SELECT ended_at, session_id FROM {0}.session_ends"
+    " WHERE player_id = ? AND (ended_at) > (?) LIMIT ?",
+    "next_ends": "SELECT ended_at, session_id FROM {0}.session_ends"
+    " WHERE player_id = ? AND (ended_at) > (?) AND (ended_at, session_id) < (?, ?) LIMIT ?",
+    "starts": "SELECT session_id, started_at, country FROM {0}.session_starts"
+    " WHERE player_id = ? AND session_id IN ?",
+    # Inside one partition, and only for pages after the first.
+    "newer_ends": "SELECT ended_at, session_id FROM {0}.session_ends"
+    " WHERE player_id = ? AND ended_at >= ? AND session_id IN ? ALLOW FILTERING",
+}
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def row_of(event: Event, retention_ms: int, now: int) -> tuple[bytes, ...] | None:
+    """The event's column values, TTL and timestamp, as the protocol wants them; None: discarded.
+
+    The write's timestamp is the event's own time, so that writes may arrive in any order. Under
+    its millisecond stand microseconds for the country, so that two starts that differ never tie.
+    """
+    at = event.at_ms
+    left = at + retention_ms - now
+    if left <= 0:
+        return None
+    ttl = _INT(min(-(-left // 1000), MAX_TTL))  # never 0: that would mean for ever
+    if event.event == "end":
+        return event.player_id.bytes, _LONG(at), event.session_id.bytes, ttl, _LONG(at * 1000)
+    country = event.country or ""
+    tie = (ord(country[0]) - 65) * 26 + ord(country[1]) - 65
+    return (
+        event.player_id.bytes,
+        event.session_id.bytes,
+        _LONG(at),
+        country.encode(),
+        ttl,
+        _LONG(at * 1000 + tie),
+    )
+
+
+class _Open:
+    """What one connection brings: the client, its prepared statements, the rows of a batch."""
+
+    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
+        """Blocks for seconds; raises StoreError when the schema does not fit."""
+        self.client = Client(settings, loop)
+        try:
+            self.check_schema(settings.keyspace)
+            self.statements: dict[str, PreparedStatement] = {}
+            for name, cql in _CQL.items():
+                prepared = self.client.session.prepare(cql.format(settings.keyspace))
+                prepared.is_idempotent = True
+                prepared.consistency_level = ConsistencyLevel.name_to_value[
+                    settings.read_consistency
+                ]
+                self.statements[name] = prepared
+            self.batch_rows = batch_rows(self._limits(), settings.writer_batch_rows)
+        except BaseException:
+            self.client.shutdown()
+            raise
+
+    def check_schema(self, keyspace: str) -> None:
+        applied = read_applied(self.client.session.execute, keyspace)
+        telemetry.SCHEMA_VERSION.set(schema.newest_done(applied))
+        if reason := schema.mismatch(applied, schema.migrations()):
+            raise StoreError(NOT_READY, reason)
+
+    def _limits(self) -> dict[str, Any]:
+        try:
+            rows = self.client.session.execute("SELECT name, value FROM system_views.settings")
+        except Unauthorized:
+            log.warning("no grant on system_views.settings: group commits stay at 10 rows")
+            return {}
+        return dict(rows.all())
+
+
+class Store:
+    """Writes events, reads sessions; `reason` says why it cannot now, or is None."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.reason: str | None = "connecting to Cassandra"
+        self._settings = settings
+        self._open: _Open | None = None
+        self._budget = Budget(settings.extra_requests)
+        self._reads = 0
+        self._loop = asyncio.get_running_loop()
+        self._writer = Writer(settings, self._send, self._loop)
+
+    async def write(self, events: Sequence[Event]) -> tuple[int, int]:
+        """(stored, discarded); raises StoreError when it is not certain that all are stored."""
+        opened = self._ready()
+        now, retention = now_ms(), self._settings.retention_ms
+        rows: list[BoundStatement] = []
+        kept = {"start": 0, "end": 0}
+        gone = {"start": 0, "end": 0}
+        for event in events:
+            values = row_of(event, retention, now)
+            if values is None:
+                gone[event.event] += 1
+                continue
+            kept[event.event] += 1
+            row = BoundStatement(opened.statements[event.event])
+            row.values = values  # ready bytes: bind() would cost more than all else
+            row.routing_key = values[0]
+            rows.append(row)
+        if rows:
+            await self._writer.write(rows)
+        for kind in ("start", "end"):
+            telemetry.EVENTS.labels(kind, "stored").inc(kept[kind])
+            telemetry.EVENTS.labels(kind, "discarded").inc(gone[kind])
+        return len(rows), len(events) - len(rows)
+
+    async def read(self, player_id: UUID, limit: int, after: Position | None) -> Page:
+        """The player's newest complete sessions below `after`; raises StoreError."""
+        opened = self._ready()
+        if self._reads >= self._settings.reads_in_flight:
+            raise StoreError(QUEUE_FULL, "too many reads are under way")
+        self._reads += 1
+        begun = self._loop.time()
+        try:
+            walk = Walk(limit, now_ms() - self._settings.retention_ms, after)
+            page = await self._walk(opened, player_id, walk, begun + self._settings.deadline)
+        finally:
+            self._reads -= 1
+        telemetry.STORE_SECONDS.labels("read").observe(self._loop.time() - begun)
+        telemetry.SESSIONS.inc(len(page.sessions))
+        telemetry.INCOMPLETE.inc(walk.incomplete)
+        telemetry.NEGATIVE.inc(sum(s.ended_at < s.started_at for s in page.sessions))
+        return page
+
+    async def _walk(self, opened: _Open, player_id: UUID, walk: Walk, until: float) -> Page:
+        walked, count = 0, walk.limit + EXTRA_ENDS
+        while True:
+            ends = await self._ends(opened, player_id, walk, count, until)
+            await self._pair(opened, player_id, walk, ends, until)
+            walked += len(ends)
+            at_end = len(ends) < count and (not ends or walk.position == ends[-1])
+            if at_end:
+                return Page(walk.sessions, None)
+            if walk.full or walked >= MAX_ENDS:
+                return Page(walk.sessions, walk.position)
+            count = min(NEXT_ENDS, MAX_ENDS - walked)
+
+    async def _ends(
+        self, opened: _Open, player_id: UUID, walk: Walk, count: int, until: float
+    ) -> list[Position]:
+        oldest = from_ms(walk.oldest)
+        if walk.position is None:
+            rows = await self._fetch(opened, "first_ends", until, player_id, oldest, count)
+        else:
+            at, session_id = walk.position
+            rows = await self._fetch(
+                opened, "next_ends", until, player_id, oldest, from_ms(at), session_id, count
+            )
+        return _positions(rows)
+
+    async def _pair(
+        self, opened: _Open, player_id: UUID, walk: Walk, ends: list[Position], until: float
+    ) -> None:
+        wanted = walk.unmet(ends)
+        newer: Rows = ()
+        starts: Rows = ()
+        if wanted:
+            asked = [self._fetch(opened, "starts", until, player_id, wanted)]
+            if walk.after is not None:
+                at = from_ms(walk.after.ended_at)
+                asked.append(self._fetch(opened, "newer_ends", until, player_id, at, wanted))
+            starts, newer = (*await asyncio.gather(*asked), ())[:2]
+        found = {
+            session_id: Start(to_ms(started_at), country)
+            for session_id, started_at, country in starts
+            if started_at is not None
+        }
+        walk.add(ends, found, _positions(newer))
+
+    async def _fetch(self, opened: _Open, name: str, until: float, *values: Any) -> Rows:
+        try:
+            statement = opened.statements[name].bind(values)
+            return await opened.client.fetch(
+                statement, max(0.0, until - self._loop.time()), self._budget
+            )
+        except Exception as error:
+            raise _counted(error) from error
+
+    def _ready(self) -> _Open:
+        if self.reason is not None or self._open is None:
+            raise StoreError(NOT_READY, self.reason or "not connected")
+        return self._open
+
+    def _send(self, batch: BatchStatement, deadline: float, done: Done) -> None:
+        assert self._open is not None
+        begun = self._loop.time()
+
+        def measured(rows: Rows | None, error: BaseException | None) -> None:
+            telemetry.STORE_SECONDS.labels("write").observe(self._loop.time() - begun)
+            done(rows, None if error is None else _counted(error))
+
+        self._open.client.send(batch, deadline, self._budget, measured)
+
+    async def run(self) -> None:
+        """Keep connected until cancelled; never raises for what Cassandra does."""
+        await self._connect()
+        checked = up = self._loop.time()
+        while True:
+            await asyncio.sleep(1)
+            assert self._open is not None
+            now = self._loop.time()
+            if self._open.client.any_node_up:
+                up = now
+                if now - checked >= _CHECK_SECONDS:
+                    await self._check_schema(self._open)
+                    checked = now
+            elif now - up >= _REBUILD_SECONDS:
+                log.warning(
+                    "no node has been up for long: connecting again from the contact points"
+                )
+                await self._connect()
+                up = self._loop.time()
+
+    async def _connect(self) -> None:
+        """Try with back-off until there is a connection that fits; it replaces the one before."""
+        pause = 0.5
+        while True:
+            try:
+                opened = await asyncio.to_thread(_Open, self._settings, self._loop)
+                break
+            except Exception as error:
+                fault = translate(error)
+                if self._open is None:
+                    self.reason = str(fault)
+                log.warning("no connection to Cassandra yet", reason=str(fault), cause=str(error))
+                await asyncio.sleep(pause)
+                pause = min(5.0, pause * 2)
+        before, self._open = self._open, opened
+        self._writer.batch_rows = opened.batch_rows
+        self.reason = None
+        log.info("connected to Cassandra", batch_rows=opened.batch_rows)
+        if before is not None:
+            await asyncio.to_thread(before.client.shutdown)
+
+    async def _check_schema(self, opened: _Open) -> None:
+        reason = None
+        try:
+            await asyncio.to_thread(opened.check_schema, self._settings.keyspace)
+        except Exception as error:
+            if not isinstance(error, StoreError):  # Cassandra's health is not the schema's
+                return
+            reason = str(error)
+        if reason != self.reason:
+            log.warning(
+                "the schema fits again" if reason is None else "the schema does not fit",
+                reason=reason,
+            )
+        self.reason = reason
+
+    async def close(self, within: float) -> None:
+        """Let the writes under way end, for up to `within` seconds, then disconnect."""
+        until = self._loop.time() + within
+        while not self._writer.idle and self._loop.time() < until:
+            await asyncio.sleep(0.01)
+        if self._open is not None:
+            await asyncio.to_thread(self._open.client.shutdown)
+
+
+def _positions(rows: Rows) -> list[Position]:
+    return [Position(to_ms(ended_at), session_id) for ended_at, session_id in rows]
+
+
+def _counted(error: BaseException) -> BaseException:
+    fault = translate(error)
+    telemetry.STORE_ERRORS.labels(fault.reason if isinstance(fault, StoreError) else "bug").inc()
+    return fault

@@ -1,0 +1,170 @@
+"""Group commit: the events of requests that arrive together go to Cassandra in one batch.
+
+While a few batches are in flight, requests wait in a bounded queue; when one returns, the next
+takes all that waits, up to a number of rows. A lone request is sent at once: there is no timer.
+A request is never divided between batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cassandra import ConsistencyLevel
+from cassandra.query import BatchStatement, BatchType, BoundStatement
+
+from player_sessions import telemetry
+from player_sessions.driver import STORE_TIMEOUT, Budget, Done, StoreError
+from player_sessions.settings import Settings
+
+QUEUE_FULL = "queue-full"
+
+Send = Callable[[BatchStatement, float, Done], None]
+
+
+class _Request:
+    """The rows of one request, who waits for them and until when (loop time)."""
+
+    __slots__ = ("alone", "expires", "future", "rows")
+
+    def __init__(
+        self, rows: Sequence[BoundStatement], future: asyncio.Future[None], expires: float
+    ) -> None:
+        self.rows = rows
+        self.future = future
+        self.expires = expires
+        self.alone = False  # written apart, after a batch it shared has failed
+
+
+class Writer:
+    """Takes the rows of requests; each write ends by the settings' deadline."""
+
+    def __init__(self, settings: Settings, send: Send, loop: asyncio.AbstractEventLoop) -> None:
+        self.batch_rows = settings.writer_batch_rows
+        self._send = send
+        self._loop = loop
+        self._deadline = settings.deadline
+        self._most_in_flight = settings.writer_batches_in_flight
+        self._most_queued = settings.writer_queue_rows
+        self._consistency = ConsistencyLevel.name_to_value[settings.write_consistency]
+        self._splits = Budget(0.1)
+        self._queue: deque[_Request] = deque()
+        self._queued_rows = 0
+        self._in_flight = 0
+        self._watch: asyncio.TimerHandle | None = None
+
+    @property
+    def idle(self) -> bool:
+        return not self._queue and not self._in_flight
+
+    def write(self, rows: Sequence[BoundStatement]) -> asyncio.Future[None]:
+        """Done when all rows are stored; fails with StoreError (or the driver's error: a bug)."""
+        if self._queued_rows + len(rows) > self._most_queued:
+            raise StoreError(QUEUE_FULL, "too many events are waiting to be stored")
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._queue.append(_Request(rows, future, self._loop.time() + self._deadline))
+        self._queued_rows += len(rows)
+        self._pump()
+        return future
+
+    def _pump(self) -> None:
+        while self._queue and self._in_flight < self._most_in_flight:
+            self._commit(self._take())
+        telemetry.QUEUED_ROWS.set(self._queued_rows)
+        if self._queue and self._watch is None:
+            self._watch = self._loop.call_at(self._queue[0].expires, self._expire)
+
+    def _take(self) -> list[_Request]:
+        """The requests of the next batch, in order of arrival."""
+        queue = self._queue
+        taken = [queue.popleft()]
+        rows = len(taken[0].rows)
+        while (
+            queue
+            and not taken[0].alone
+            and not queue[0].alone
+            and rows + len(queue[0].rows) <= self.batch_rows
+        ):
+            taken.append(queue.popleft())
+            rows += len(taken[-1].rows)
+        self._queued_rows -= rows
+        return taken
+
+    def _commit(self, requests: list[_Request]) -> None:
+        batch = BatchStatement(BatchType.UNLOGGED, consistency_level=self._consistency)
+        batch.is_idempotent = True
+        for request in requests:
+            for row in request.rows:
+                batch.add(row)
+        telemetry.GROUP_ROWS.observe(len(batch))
+        self._in_flight += 1
+        self._splits.count()
+        # The oldest request's deadline is the batch's: those that share it came just after.
+        left = max(0.0, requests[0].expires - self._loop.time())
+        self._send(batch, left, lambda _, error: self._committed(requests, error))
+
+    def _committed(self, requests: list[_Request], error: BaseException | None) -> None:
+        self._in_flight -= 1
+        if error is not None and self._may_split(requests, error):
+            telemetry.STORE_EXTRA.labels("split").inc()
+            for request in reversed(requests):
+                request.alone = True
+                self._queue.appendleft(request)
+                self._queued_rows += len(request.rows)
+        else:
+            for request in requests:
+                _settle(request, error)
+        self._pump()
+
+    def _may_split(self, requests: list[_Request], error: BaseException) -> bool:
+        return (
+            len(requests) > 1
+            and isinstance(error, StoreError)
+            and error.one_range
+            and requests[0].expires > self._loop.time()
+            and self._splits.take()
+        )
+
+    def _expire(self) -> None:
+        """Fail the requests whose time ran out while they waited."""
+        self._watch = None
+        now = self._loop.time()
+        while self._queue and self._queue[0].expires <= now:
+            request = self._queue.popleft()
+            self._queued_rows -= len(request.rows)
+            _settle(request, StoreError(STORE_TIMEOUT, "the write waited longer than its deadline"))
+        self._pump()
+
+
+def _settle(request: _Request, error: BaseException | None) -> None:
+    if request.future.done():  # its client has gone away
+        return
+    if error is None:
+        request.future.set_result(None)
+    else:
+        request.future.set_exception(error)
+
+
+def batch_rows(limits: dict[str, Any], most: int) -> int:
+    """Most rows of a batch under the server's own thresholds, as `system_views.settings` has them.
+
+    A row of ours counts at most ROW_BYTES there (tests/store measures it).
+    """
+    partitions = int(limits.get("unlogged_batch_across_partitions_warn_threshold") or 10)
+    size = _bytes(limits.get("batch_size_warn_threshold")) or 5 * 1024
+    fail = _bytes(limits.get("batch_size_fail_threshold")) or 50 * 1024
+    return max(10, min(most, partitions, min(size, fail) // ROW_BYTES))
+
+
+ROW_BYTES = 100
+_UNITS = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+
+def _bytes(text: str | None) -> int:
+    """Bytes of a size such as `64KiB`; 0 for none."""
+    for unit in ("KiB", "MiB", "GiB", "B"):
+        if text and text.endswith(unit):
+            return int(text.removesuffix(unit)) * _UNITS[unit]
+    return 0
