@@ -145,7 +145,6 @@ class Store:
             kept[event.event] += 1
             row = BoundStatement(opened.statements[event.event])
             row.values = values  # ready bytes: bind() would cost more than all else
-            row.routing_key = values[0]
             rows.append(row)
         if rows:
             await self._writer.write(rows)

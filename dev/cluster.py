@@ -1,0 +1,506 @@
+"""A real Apache Cassandra without containers: 1..N nodes on 127.0.0.1..N. Standard library only.
+
+Configured as K8ssandra configures a 5.0 node (`cassandra_latest.yaml`), but for the commit log:
+mmap and batch, since one replica must not forget what it acknowledged. Nodes end with the process
+that started them, however that ends. Not a tool for production.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from dev import toolchain
+from dev.toolchain import MissingTool, say
+
+START_SECONDS = 180
+STOP_SECONDS = 30
+# Cassandra's conf/jvm17-server.options, and what several quick nodes need.
+_JVM = """
+-Djdk.attach.allowAttachSelf=true
+--add-exports java.base/jdk.internal.misc=ALL-UNNAMED
+--add-exports java.management.rmi/com.sun.jmx.remote.internal.rmi=ALL-UNNAMED
+--add-exports java.rmi/sun.rmi.registry=ALL-UNNAMED
+--add-exports java.rmi/sun.rmi.server=ALL-UNNAMED
+--add-exports java.sql/java.sql=ALL-UNNAMED
+--add-exports java.base/java.lang.ref=ALL-UNNAMED
+--add-exports jdk.unsupported/sun.misc=ALL-UNNAMED
+--add-opens java.base/java.lang.module=ALL-UNNAMED
+--add-opens java.base/jdk.internal.loader=ALL-UNNAMED
+--add-opens java.base/jdk.internal.ref=ALL-UNNAMED
+--add-opens java.base/jdk.internal.reflect=ALL-UNNAMED
+--add-opens java.base/jdk.internal.math=ALL-UNNAMED
+--add-opens java.base/jdk.internal.module=ALL-UNNAMED
+--add-opens java.base/jdk.internal.util.jar=ALL-UNNAMED
+--add-opens jdk.management/com.sun.management.internal=ALL-UNNAMED
+--add-opens java.base/sun.nio.ch=ALL-UNNAMED
+--add-opens java.base/java.io=ALL-UNNAMED
+--add-opens java.base/java.lang.reflect=ALL-UNNAMED
+--add-opens java.base/java.lang=ALL-UNNAMED
+--add-opens java.base/java.util=ALL-UNNAMED
+-Dio.netty.tryReflectionSetAccessible=true
+-Dio.netty.allocator.useCacheForAllThreads=true
+-Dio.netty.allocator.maxOrder=11
+-XX:+ExitOnOutOfMemoryError
+-Dcassandra-foreground=yes
+-Dcassandra.skip_wait_for_gossip_to_settle=0
+-Dcassandra.ring_delay_ms=2000
+-Dcassandra.superuser_setup_delay_ms=0
+"""
+_LOGBACK = """<configuration>
+  <appender name="OUT" class="ch.qos.logback.core.ConsoleAppender">
+    <encoder><pattern>%-5level [%thread] %date{ISO8601} %logger{0} - %msg%n</pattern></encoder>
+  </appender>
+  <root level="INFO"><appender-ref ref="OUT"/></root>
+</configuration>
+"""
+
+
+class NodeFailed(Exception):
+    """A node did not start; the message has the end of its log."""
+
+
+class Cluster:
+    """Nodes 1..`nodes` in `folder`, their data kept until `wipe`.
+
+    auth: PasswordAuthenticator and CassandraAuthorizer, superuser cassandra/cassandra.
+    relaxed: commit log synced every 10 s, for measuring the service's own cost.
+    native_port: 0 for any free one. first_address: the n of the first node's 127.0.0.n.
+    yaml: settings of cassandra.yaml over ours.
+
+    Start nodes from a thread that lives as long as they shall: Linux ends them with it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        nodes: int = 1,
+        auth: bool = False,
+        relaxed: bool = False,
+        native_port: int = 0,
+        heap_mb: int | None = None,
+        first_address: int = 1,
+        yaml: dict[str, Any] | None = None,
+    ) -> None:
+        self.folder = folder.absolute()
+        self.nodes = nodes
+        self.auth = auth
+        self.relaxed = relaxed
+        self.heap_mb = heap_mb or (512 if nodes == 1 else 384)
+        self.first_address = first_address
+        self.yaml = yaml or {}
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._held: contextlib.ExitStack | None = None
+        ports = self._known_ports() or _free_ports(3)
+        self.native_port = native_port or ports[0]
+        self._storage_port, self._jmx_port = ports[1], ports[2]
+
+    def __enter__(self) -> Cluster:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def addresses(self) -> list[str]:
+        return [self.address(n) for n in range(1, self.nodes + 1)]
+
+    def address(self, node: int) -> str:
+        return f"127.0.0.{self.first_address + node - 1}"
+
+    def start(self) -> None:
+        """All nodes, until each answers; raises NodeFailed, MissingTool or BlockingIOError."""
+        self._hold()
+        try:
+            self.start_node(1)
+            for node in range(2, self.nodes + 1):
+                self.start_node(node, wait=False)
+                time.sleep(1)  # nodes that join in the same instant disturb one another
+            for node in range(2, self.nodes + 1):
+                self.wait_node(node)
+        except BaseException:
+            self.stop()
+            raise
+
+    def start_node(self, node: int, *, wait: bool = True) -> None:
+        self._hold()
+        base = self.folder / f"node{node}"
+        (base / "tmp").mkdir(parents=True, exist_ok=True)
+        self._await_free(self.address(node), self.native_port)
+        self._write_configuration(node, base)
+        java = toolchain.java()
+        jars = toolchain.jars()
+        with (base / "system.log").open("ab") as log:
+            self._processes[node] = subprocess.Popen(
+                [
+                    *(str(java), f"-Xms{self.heap_mb}m", f"-Xmx{self.heap_mb}m", *_JVM.split()),
+                    *(f"-javaagent:{path}" for path in jars.glob("jamm-*.jar")),
+                    f"-Djava.io.tmpdir={base / 'tmp'}",
+                    f"-Dcassandra.config=file://{base / 'cassandra.yaml'}",
+                    f"-Dcassandra-rackdc.properties=file://{base / 'rackdc.properties'}",
+                    f"-Dcassandra.storagedir={base}",
+                    f"-Dcassandra.logdir={base}",
+                    f"-Dcassandra.jmx.local.port={self._jmx_port + node - 1}",
+                    f"-Dlogback.configurationFile={base / 'logback.xml'}",
+                    *("-cp", f"{jars}/*", "org.apache.cassandra.service.CassandraDaemon"),
+                ],
+                cwd=base,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # a terminal's Ctrl-C is for the owner, who stops nodes
+                preexec_fn=end_with_parent(os.getpid()),
+            )
+        (self.folder / "ports.json").write_text(
+            json.dumps([self.native_port, self._storage_port, self._jmx_port])
+        )
+        if wait:
+            self.wait_node(node)
+
+    def wait_node(self, node: int) -> None:
+        """Until it answers CQL, with authentication until its superuser can log in."""
+        until = time.monotonic() + START_SECONDS
+        process = self._processes[node]
+        while not _answers(self.address(node), self.native_port, login=self.auth):
+            if process.poll() is not None or time.monotonic() > until:
+                log = self.folder / f"node{node}" / "system.log"
+                tail = log.read_text(errors="replace").splitlines()[-25:]
+                raise NodeFailed("\n".join([f"node {node} did not start; {log} ends:", *tail]))
+            time.sleep(0.1)
+
+    def pid(self, node: int) -> int:
+        return self._processes[node].pid
+
+    def stop_node(self, node: int) -> None:
+        """SIGTERM, and SIGKILL when that takes too long."""
+        process = self._processes.pop(node)
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def kill_node(self, node: int) -> None:
+        process = self._processes.pop(node)
+        process.kill()
+        process.wait()
+
+    def stop(self) -> None:
+        for process in self._processes.values():
+            process.terminate()  # all at once, then wait for each
+        for node in list(self._processes):
+            self.stop_node(node)
+        self._release()
+
+    def wipe(self) -> None:
+        """Forget all data; the cluster must be stopped."""
+        self._hold()
+        try:
+            for path in self.folder.glob("node*"):
+                shutil.rmtree(path)
+        finally:
+            self._release()
+
+    def nodetool(self, *arguments: str, node: int = 1) -> str:
+        """Its output; raises CalledProcessError."""
+        command = self.nodetool_command(*arguments, node=node)
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def nodetool_command(self, *arguments: str, node: int = 1) -> list[str]:
+        java, jars = toolchain.java(), toolchain.jars()
+        modules = subprocess.run([java, "--list-modules"], capture_output=True, text=True).stdout
+        if "jdk.naming.rmi" not in modules:
+            raise MissingTool(
+                f"nodetool needs a whole Java: {java} lacks the module jdk.naming.rmi"
+            )
+        exports = [line for line in _JVM.split("\n") if line.startswith("--add")]
+        return [
+            *(str(java), *" ".join(exports).split(), "-cp", f"{jars}/*"),
+            f"-Dlogback.configurationFile={self.folder / 'node1' / 'logback.xml'}",
+            f"-Dcassandra.storagedir={self.folder / 'node1'}",
+            *("org.apache.cassandra.tools.NodeTool", "-h", "127.0.0.1"),
+            *("-p", str(self._jmx_port + node - 1), *arguments),
+        ]
+
+    def _hold(self) -> None:
+        """Take the folder for this object, or raise BlockingIOError."""
+        if self._held is None:
+            held = contextlib.ExitStack()
+            held.enter_context(toolchain.locked(self.folder / "lock", wait=False))
+            self._held = held
+
+    def _release(self) -> None:
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+    def _known_ports(self) -> list[int] | None:
+        try:
+            ports: list[int] = json.loads((self.folder / "ports.json").read_text())
+        except (OSError, ValueError):
+            return None
+        return ports
+
+    def _await_free(self, address: str, port: int) -> None:
+        """Wait a little for a node that is just ending; raises NodeFailed."""
+        until = time.monotonic() + 10
+        while not _is_free(address, port):
+            if time.monotonic() > until:
+                raise NodeFailed(
+                    f"{address}:{port} is taken, perhaps by another Cassandra: set"
+                    " PLAYER_SESSIONS_CASSANDRA_PORT to another port"
+                )
+            time.sleep(0.2)
+
+    def _write_configuration(self, node: int, base: Path) -> None:
+        # JSON is YAML.
+        (base / "cassandra.yaml").write_text(json.dumps(self._configuration(node), indent=1))
+        (base / "rackdc.properties").write_text(f"dc=dc1\nrack=r{node}\n")
+        (base / "logback.xml").write_text(_LOGBACK)
+
+    def _configuration(self, node: int) -> dict[str, Any]:
+        base = self.folder / f"node{node}"
+        address = self.address(node)
+        seeds = {"seeds": f"{self.address(1)}:{self._storage_port}"}
+        return {
+            "cluster_name": "player-sessions",
+            "num_tokens": 1,
+            "initial_token": str((node - 1) * 2**64 // self.nodes - 2**63),
+            "auto_bootstrap": False,  # all nodes begin empty, with the tokens they keep
+            "partitioner": "org.apache.cassandra.dht.Murmur3Partitioner",
+            "endpoint_snitch": "GossipingPropertyFileSnitch",
+            "seed_provider": [
+                {
+                    "class_name": "org.apache.cassandra.locator.SimpleSeedProvider",
+                    "parameters": [seeds],
+                }
+            ],
+            "listen_address": address,
+            "rpc_address": address,
+            "storage_port": self._storage_port,
+            "native_transport_port": self.native_port,
+            "data_file_directories": [str(base / "data")],
+            "commitlog_directory": str(base / "commitlog"),
+            "hints_directory": str(base / "hints"),
+            "saved_caches_directory": str(base / "saved_caches"),
+            "cdc_raw_directory": str(base / "cdc_raw"),
+            # what cassandra_latest.yaml chooses
+            "memtable": {
+                "configurations": {
+                    "skiplist": {"class_name": "SkipListMemtable"},
+                    "trie": {"class_name": "TrieMemtable"},
+                    "default": {"inherits": "trie"},
+                }
+            },
+            "memtable_allocation_type": "offheap_objects",
+            "sstable": {"selected_format": "bti"},
+            "storage_compatibility_mode": "NONE",
+            "default_compaction": {
+                "class_name": "UnifiedCompactionStrategy",
+                "parameters": {
+                    "scaling_parameters": "T4",
+                    "max_sstables_to_compact": 64,
+                    "target_sstable_size": "1GiB",
+                    "sstable_growth": 0.3333333333333333,
+                    "min_sstable_size": "100MiB",
+                },
+            },
+            "uuid_sstable_identifiers_enabled": True,
+            "trickle_fsync": True,
+            "key_cache_size": "0MiB",
+            # what K8ssandra's cassandraYaml has of ours
+            "commitlog_disk_access_mode": "mmap",
+            **self._commitlog_sync(),
+            "batch_size_warn_threshold": "64KiB",
+            "batch_size_fail_threshold": "640KiB",
+            "unlogged_batch_across_partitions_warn_threshold": 64,
+            # small machine
+            "commitlog_segment_size": "8MiB",
+            "commitlog_total_space": "256MiB",
+            "concurrent_compactors": 1,
+            "file_cache_size": "64MiB",
+            "networking_cache_size": "32MiB",
+            **self._authentication(),
+            **self.yaml,
+        }
+
+    def _commitlog_sync(self) -> dict[str, str]:
+        if self.relaxed:
+            return {"commitlog_sync": "periodic", "commitlog_sync_period": "10000ms"}
+        return {"commitlog_sync": "batch"}
+
+    def _authentication(self) -> dict[str, Any]:
+        if not self.auth:
+            return {}
+        classes = {
+            "authenticator": "PasswordAuthenticator",
+            "authorizer": "CassandraAuthorizer",
+            "role_manager": "CassandraRoleManager",
+        }
+        return {key: {"class_name": name} for key, name in classes.items()}
+
+
+def end_with_parent(parent: int) -> Callable[[], None]:
+    """Have Linux end the child when its parent ends, even by kill -9."""
+    if not sys.platform.startswith("linux"):
+        return lambda: None
+    prctl = ctypes.CDLL(None).prctl
+
+    def prepare() -> None:
+        prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:  # it ended before that took hold
+            os._exit(1)
+
+    return prepare
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now, each with room for 20 above it (JMX of more nodes)."""
+    with contextlib.ExitStack() as stack:
+        ports = []
+        for _ in range(count):
+            listener = stack.enter_context(socket.socket())
+            listener.bind(("127.0.0.1", 0))
+            ports.append(int(listener.getsockname()[1]))
+    return ports
+
+
+def _is_free(address: str, port: int) -> bool:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((address, port))
+        except OSError:
+            return False
+        return True
+
+
+_HEADER = struct.Struct(">BBhBI")  # version, flags, stream, opcode, length
+_STARTUP, _AUTHENTICATE, _OPTIONS, _SUPPORTED, _AUTH_RESPONSE, _AUTH_SUCCESS = 1, 3, 5, 6, 15, 16
+
+
+def _answers(address: str, port: int, *, login: bool) -> bool:
+    """Whether the node speaks CQL (native protocol v4, its sections 4.1.1-4.1.3)."""
+    try:
+        with socket.create_connection((address, port), timeout=5) as connection:
+            if not login:
+                return _ask(connection, _OPTIONS, b"") == _SUPPORTED
+            startup = b"\x00\x01\x00\x0bCQL_VERSION\x00\x053.0.0"
+            token = b"\x00cassandra\x00cassandra"
+            return (
+                _ask(connection, _STARTUP, startup) == _AUTHENTICATE
+                and _ask(connection, _AUTH_RESPONSE, struct.pack(">i", len(token)) + token)
+                == _AUTH_SUCCESS
+            )
+    except OSError:
+        return False
+
+
+def _ask(connection: socket.socket, opcode: int, body: bytes) -> int:
+    """The opcode of the answer."""
+    connection.sendall(_HEADER.pack(4, 0, 0, opcode, len(body)) + body)
+    with connection.makefile("rb") as answer:
+        head = answer.read(_HEADER.size)
+        if len(head) < _HEADER.size:
+            return -1
+        _, _, _, answered, length = _HEADER.unpack(head)
+        answer.read(length)
+        return int(answered)
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description="A real Cassandra on this machine, without containers.",
+        epilog="example: python dev/cluster.py run --nodes 3 --folder /tmp/three",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    default = toolchain.HOME / "run"
+    helps = {
+        "run": ("start nodes; Ctrl-C stops them", "python dev/cluster.py run --nodes 3"),
+        "nodetool": ("ask a running node", "python dev/cluster.py nodetool status"),
+        "wipe": ("forget all data", "python dev/cluster.py wipe"),
+        "setup": ("fetch Java and Cassandra", "python dev/cluster.py setup"),
+    }
+    made = {
+        name: commands.add_parser(name, help=text, epilog=f"example: {example}")
+        for name, (text, example) in helps.items()
+    }
+    for name in ("run", "nodetool", "wipe"):
+        made[name].add_argument(
+            "--folder", type=Path, default=default, help="where data lives (%(default)s)"
+        )
+    run = made["run"]
+    run.add_argument("--nodes", type=int, default=1, help="how many (%(default)s)")
+    run.add_argument("--port", type=int, default=9042, help="native port (%(default)s)")
+    run.add_argument("--auth", action="store_true", help="with logins, as cassandra/cassandra")
+    run.add_argument("--relaxed", action="store_true", help="periodic commit log, for benchmarks")
+    made["nodetool"].add_argument("--node", type=int, default=1, help="which (%(default)s)")
+    made["nodetool"].add_argument("arguments", nargs=argparse.REMAINDER)
+    try:
+        return _execute(parser.parse_args())
+    except BlockingIOError:
+        say("the folder is in use by another run: stop that one, or choose another --folder")
+    except (MissingTool, NodeFailed) as error:
+        say(str(error))
+    return 1
+
+
+def _execute(options: argparse.Namespace) -> int:
+    if options.command == "setup":
+        say(f"java: {toolchain.java()}\njars: {toolchain.jars()}")
+    elif options.command == "wipe":
+        Cluster(options.folder).wipe()
+    elif options.command == "nodetool":
+        command = Cluster(options.folder).nodetool_command(*options.arguments, node=options.node)
+        return subprocess.run(command).returncode
+    else:
+        _run(options)
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    cluster = Cluster(
+        options.folder,
+        nodes=options.nodes,
+        auth=options.auth,
+        relaxed=options.relaxed,
+        native_port=options.port,
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with cluster:
+            say(f"Cassandra answers at {','.join(cluster.addresses)} port {cluster.native_port}")
+            while True:
+                signal.pause()
+    except KeyboardInterrupt:
+        say("stopped")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

