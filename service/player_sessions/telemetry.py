@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 from prometheus_client import REGISTRY as REGISTRY
-from prometheus_client import Counter, Gauge, Histogram, generate_latest
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
 from player_sessions import __version__
 from player_sessions.events import (
@@ -21,6 +21,8 @@ from player_sessions.events import (
     INVALID_BATCH,
     INVALID_JSON,
 )
+
+disable_created_metrics()
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)

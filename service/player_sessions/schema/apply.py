@@ -16,6 +16,7 @@ from typing import Any
 
 from cassandra import InvalidRequest, OperationTimedOut, WriteTimeout
 from cassandra.cluster import NoHostAvailable
+from cassandra.protocol import OverloadedErrorMessage
 
 from player_sessions.driver import build_cluster
 from player_sessions.schema import (
@@ -261,7 +262,7 @@ class _Application:
     def _cas(self, cql: str, *values: str) -> tuple[Any, ...] | None:
         """The row of a lightweight transaction, its first column whether it was applied."""
         try:
-            row: tuple[Any, ...] = self.session.execute(cql.format(self.keyspace), values)[0]
+            row: tuple[Any, ...] = self.session.execute(cql.format(self.keyspace), values).one()
         except (WriteTimeout, OperationTimedOut):
             return None
         return row
@@ -269,12 +270,25 @@ class _Application:
     def _role(self) -> None:
         name = '"' + self.settings.role_name.replace('"', '""') + '"'
         password = self.settings.role_password.replace("'", "''")
-        for verb in ("CREATE ROLE IF NOT EXISTS", "ALTER ROLE"):
-            cql = f"{verb} {name} WITH PASSWORD = '{{}}' AND LOGIN = true"
-            self._ddl(cql.format(password), shown=cql.format("***"))
+        # Without a password it cannot log in: that comes with ALTER ROLE, new role or not.
+        self._ddl(f"CREATE ROLE IF NOT EXISTS {name} WITH LOGIN = true")
+        cql = f"ALTER ROLE {name} WITH PASSWORD = '{{}}' AND LOGIN = true"
+        self._patiently(lambda: self._ddl(cql.format(password), shown=cql.format("***")))
         for permission in ("SELECT", "MODIFY"):
             self._ddl(f"GRANT {permission} ON KEYSPACE {self.keyspace} TO {name}")
         self._ddl(f"GRANT SELECT ON system_views.settings TO {name}")
+
+    def _patiently(self, change: Callable[[], None]) -> None:
+        """Cassandra lets a role's password be changed once in 5 s and calls more an overload."""
+        for left in reversed(range(10)):
+            try:
+                return change()
+            except OverloadedErrorMessage:
+                if not left:
+                    raise
+                self._renew()
+                time.sleep(1)
+        return None
 
 
 def _same(wanted: TableOptions, ttl: int, grace: int, compaction: dict[str, str]) -> bool:
