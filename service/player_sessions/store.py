@@ -64,10 +64,12 @@ def row_of(event: Event, retention_ms: int, now: int) -> tuple[bytes, ...] | Non
     its millisecond stand microseconds for the country, so that two starts that differ never tie.
     """
     at = event.at_ms
-    left = at + retention_ms - now
-    if left <= 0:
+    expires = at + retention_ms
+    if expires <= now:
         return None
-    ttl = _INT(min(-(-left // 1000), MAX_TTL))  # never 0: that would mean for ever
+    # Cassandra counts a TTL from the whole second in which it writes: the difference of whole
+    # seconds never ends early, and is never 0, which would mean for ever.
+    ttl = _INT(min(-(-expires // 1000) - now // 1000, MAX_TTL))
     if event.event == "end":
         return event.player_id.bytes, _LONG(at), event.session_id.bytes, ttl, _LONG(at * 1000)
     country = event.country or ""

@@ -33,14 +33,14 @@ from player_sessions.settings import Settings
 
 LOCK_SECONDS = 60
 _AGREEMENT_SECONDS = 30
-# Fixed ids: two processes that create these tables through two nodes at once create the same.
-_BOOKKEEPING = (
-    "CREATE TABLE IF NOT EXISTS {keyspace}.schema_lock (name text PRIMARY KEY, owner text)"
-    " WITH id = 6b0a5a10-7a7e-11ef-8f0e-9d1c5d4c0001",
-    "CREATE TABLE IF NOT EXISTS {keyspace}.schema_migrations (number int PRIMARY KEY, name text,"
-    " checksum text, serves int, statements_done int, begun_at timestamp, done_at timestamp,"
-    " error text) WITH id = 6b0a5a10-7a7e-11ef-8f0e-9d1c5d4c0002",
-)
+_BOOKKEEPING = {
+    "schema_lock": "name text PRIMARY KEY, owner text",
+    "schema_migrations": "number int PRIMARY KEY, name text, checksum text, serves int,"
+    " statements_done int, begun_at timestamp, done_at timestamp, error text",
+}
+# Two processes that create these tables through two nodes at once must create the same: the
+# tables' ids follow from their names.
+_TABLE_IDS = uuid.UUID("6b0a5a10-7a7e-11ef-8f0e-9d1c5d4c0001")
 Say = Callable[[str], None]
 
 
@@ -161,9 +161,12 @@ class _Application:
             replication = self._replication()
             self._ddl(f"CREATE KEYSPACE IF NOT EXISTS {self.keyspace} WITH {replication}")
         tables = {name for (name,) in self._rows("system_schema.tables", "table_name")}
-        if not {"schema_lock", "schema_migrations"} <= tables:
-            for cql in _BOOKKEEPING:
-                self._ddl(cql.format(keyspace=self.keyspace))
+        for name in _BOOKKEEPING.keys() - tables:
+            table = f"{self.keyspace}.{name}"
+            self._ddl(
+                f"CREATE TABLE IF NOT EXISTS {table} ({_BOOKKEEPING[name]})"
+                f" WITH id = {uuid.uuid5(_TABLE_IDS, table)}"
+            )
 
     def _rows(self, table: str, columns: str) -> list[tuple[Any, ...]]:
         cql = f"SELECT {columns} FROM {table} WHERE keyspace_name = %s"
