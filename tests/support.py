@@ -108,7 +108,7 @@ class Server:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         try:
-            listening = wait_for(lambda: self.logged("listening"), what="the service listens")
+            listening = wait_for(self._listening, what="the service listens")
         except BaseException:
             self.kill()
             raise
@@ -126,6 +126,10 @@ class Server:
         with self.process.stderr as log:
             for line in log:
                 self.lines.append(line)
+
+    def _listening(self) -> list[dict[str, Any]]:
+        assert self.process.poll() is None, "the service ended:\n" + "".join(self.lines)
+        return self.logged("listening")
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         """The log lines with this event, so far."""

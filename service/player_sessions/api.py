@@ -13,11 +13,12 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar import Litestar, Request, get, post
+from litestar import Controller, HttpMethod, Litestar, Request, get, post, route
 from litestar.datastructures import State
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.params import Parameter
+from litestar.response import Response
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp, Receive, Send
 
@@ -111,18 +112,6 @@ async def ingest(request: Request[Any, Any, Any]) -> ASGIResponse:
     return ASGIResponse(body=b'{"accepted":%d,"discarded":%d}' % (stored, discarded))
 
 
-@post(
-    "/",
-    status_code=200,
-    operation_class=openapi.OriginalIngest,
-    responses=openapi.answer(str, "All events are stored or discarded.", "text/plain") | _REFUSALS,
-)
-async def original_ingest(request: Request[Any, Any, Any]) -> ASGIResponse:
-    """The original contract: as `POST /v1/events`, with `rows` for `events`."""
-    await _ingest(request, read_rows)
-    return ASGIResponse(body=b"POST success", media_type="text/plain")
-
-
 @get(
     "/v1/players/{player_id:str}/sessions",
     responses=openapi.answer(openapi.PlayerSessions, "The sessions.") | _problems(400, 500, 503),
@@ -132,7 +121,11 @@ async def sessions(
     player_id: Annotated[str, Parameter(pattern=openapi.PLAYER_ID, description="32 hex digits.")],
     limit: Annotated[int, Parameter(ge=1, le=MAX_LIMIT, description="Most sessions.")] = MAX_LIMIT,
     cursor: Annotated[
-        str | None, Parameter(description="`next_cursor` of the page before.")
+        str | None,
+        Parameter(
+            description="`next_cursor` of the page before.",
+            schema_extra={"pattern": openapi.CURSOR},
+        ),
     ] = None,
 ) -> ASGIResponse:
     """A player's complete sessions, newest end first, at most 20 at a time."""
@@ -142,24 +135,49 @@ async def sessions(
     return ASGIResponse(body=_encode(_document(player, page)))
 
 
-@get(
-    "/",
-    operation_class=openapi.OriginalSessions,
-    responses=openapi.answer(openapi.PlayerSessions, "The sessions.") | _READ_REFUSALS,
-)
-async def original_sessions(request: Request[Any, Any, Any]) -> ASGIResponse:
-    """The original contract: the last 20 complete sessions of the player in the body.
+class Original(Controller):
+    """The original contract, whose two calls share the path `/`."""
 
-    Many proxies and clients drop the body of a GET: prefer `/v1/players/{player_id}/sessions`.
-    """
-    service = _service(request)
-    body = await read_body(request, service.settings)
-    try:
-        player = _decode_player(body).player_id
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        detail = f'the body must be {{"player_id": 32 hex digits}}: {error}; did a proxy drop it?'
-        raise Refused(400, INVALID_PARAMETER, detail) from None
-    return ASGIResponse(body=_encode(_document(player, await service.store.read(player, 20, None))))
+    path = "/"
+
+    # Litestar's own answer to OPTIONS names the methods of the first handler at a path only; ours
+    # must be that first one, and a controller's handlers are taken in the order of their names.
+    @route(http_method=[HttpMethod.OPTIONS], include_in_schema=False, sync_to_thread=False)
+    def allow(self) -> Response[None]:
+        return Response(None, status_code=204, headers={"Allow": "GET, OPTIONS, POST"})
+
+    @post(
+        status_code=200,
+        operation_class=openapi.OriginalIngest,
+        responses=openapi.answer(str, "All events are stored or discarded.", "text/plain")
+        | _REFUSALS,
+    )
+    async def ingest(self, request: Request[Any, Any, Any]) -> ASGIResponse:
+        """As `POST /v1/events`, with `rows` for `events`."""
+        await _ingest(request, read_rows)
+        return ASGIResponse(body=b"POST success", media_type="text/plain")
+
+    @get(
+        operation_class=openapi.OriginalSessions,
+        responses=openapi.answer(openapi.PlayerSessions, "The sessions.") | _READ_REFUSALS,
+    )
+    async def sessions(self, request: Request[Any, Any, Any]) -> ASGIResponse:
+        """The last 20 complete sessions of the player in the body.
+
+        Many proxies and clients drop the body of a GET: prefer `/v1/players/{player_id}/sessions`.
+        """
+        service = _service(request)
+        body = await read_body(request, service.settings)
+        try:
+            player = _decode_player(body).player_id
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            detail = (
+                f'the body must be {{"player_id": 32 hex digits}}: {error}; did a proxy drop it?'
+            )
+            raise Refused(400, INVALID_PARAMETER, detail) from None
+        return ASGIResponse(
+            body=_encode(_document(player, await service.store.read(player, 20, None)))
+        )
 
 
 def _document(player: UUID, page: Page) -> openapi.PlayerSessions:
@@ -215,7 +233,7 @@ def create_app(service: Service) -> ASGIApp:
     """The ASGI application, all its routes and errors."""
     app = Litestar(
         route_handlers=[
-            ingest, sessions, original_ingest, original_sessions,
+            ingest, sessions, Original,
             health.live, health.ready, health.metrics,
         ],
         exception_handlers=HANDLERS,
@@ -224,6 +242,7 @@ def create_app(service: Service) -> ASGIApp:
             version=__version__,
             description="Start and end events in, the last 20 complete sessions of a player out.",
             path="/docs",
+            use_handler_docstrings=True,
             render_plugins=[SwaggerRenderPlugin()],
         ),
         state=State({"service": service}),

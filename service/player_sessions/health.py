@@ -31,7 +31,13 @@ def ready(request: Request[Any, Any, Any]) -> Response[dict[str, str]]:
     return Response({"status": "not ready", "reason": reason}, status_code=503)
 
 
-@get("/metrics", sync_to_thread=False, operation_id="metrics", tags=["operations"])
-def metrics() -> Response[bytes]:
+@get(
+    "/metrics",
+    sync_to_thread=False,
+    operation_id="metrics",
+    tags=["operations"],
+    media_type="text/plain; version=0.0.4",
+)
+def metrics() -> bytes:
     """Prometheus' text form."""
-    return Response(telemetry.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    return telemetry.exposition()

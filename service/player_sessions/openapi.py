@@ -6,7 +6,7 @@ served, but the encoding of the structs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -21,6 +21,7 @@ from player_sessions.events import MAX_EVENTS, EventError
 
 _HEX = "[0-9a-fA-F]"
 PLAYER_ID = f"^({_HEX}{{32}}|{_HEX}{{8}}(-{_HEX}{{4}}){{3}}-{_HEX}{{12}})$"
+CURSOR = "^AQAA[0-9A-Za-z_-]{30}$"
 PROBLEM_TYPE = "urn:player-sessions:problem:"
 
 
@@ -159,24 +160,21 @@ def _json_body(schema: Schema, summary: str, example: Any) -> RequestBody:
 
 @dataclass
 class Ingest(Operation):
-    request_body: RequestBody | None = field(default_factory=lambda: _batch_body("events"))
+    def __post_init__(self) -> None:
+        self.request_body = _batch_body("events")
 
 
 @dataclass
 class OriginalIngest(Operation):
-    request_body: RequestBody | None = field(default_factory=lambda: _batch_body("rows"))
+    def __post_init__(self) -> None:
+        self.request_body = _batch_body("rows")
 
 
 @dataclass
 class OriginalSessions(Operation):
-    request_body: RequestBody | None = field(
-        default_factory=lambda: _json_body(
-            Schema(
-                type=OpenAPIType.OBJECT,
-                properties={"player_id": _string("32 hexadecimal digits.", pattern=PLAYER_ID)},
-                required=["player_id"],
-            ),
-            "A player.",
-            {"player_id": _PLAYER},
+    def __post_init__(self) -> None:
+        player = _string("32 hexadecimal digits.", pattern=PLAYER_ID)
+        schema = Schema(
+            type=OpenAPIType.OBJECT, properties={"player_id": player}, required=["player_id"]
         )
-    )
+        self.request_body = _json_body(schema, "A player.", {"player_id": _PLAYER})

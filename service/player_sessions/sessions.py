@@ -16,6 +16,7 @@ from uuid import UUID
 MAX_LIMIT = 20
 _CURSOR = struct.Struct(">Bq16s")
 _CURSOR_VERSION = 1
+_LATEST = 253_402_300_799_999  # the last millisecond that a datetime can hold
 
 
 class Position(NamedTuple):
@@ -67,10 +68,9 @@ def decode_cursor(text: str) -> Position:
         version, ended_at, session_id = _CURSOR.unpack(raw)
     except (ValueError, struct.error) as error:
         raise InvalidCursor(text) from error
-    # 9999-12-31: what a `timestamp` column and a datetime can both hold
-    if version != _CURSOR_VERSION or not 0 <= ended_at < 253_402_300_800_000:
+    if version != _CURSOR_VERSION or not 0 <= ended_at < 1 << 48:
         raise InvalidCursor(text)
-    return Position(ended_at, UUID(bytes=session_id))
+    return Position(min(ended_at, _LATEST), UUID(bytes=session_id))
 
 
 class Walk:
