@@ -65,6 +65,7 @@ _JVM = """
 """
 _LOGBACK = """<configuration>
   <appender name="OUT" class="ch.qos.logback.core.ConsoleAppender">
+    <target>System.err</target>
     <encoder><pattern>%-5level [%thread] %date{ISO8601} %logger{0} - %msg%n</pattern></encoder>
   </appender>
   <root level="INFO"><appender-ref ref="OUT"/></root>
@@ -232,19 +233,32 @@ class Cluster:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     def nodetool_command(self, *arguments: str, node: int = 1) -> list[str]:
-        java, jars = toolchain.java(), toolchain.jars()
+        java = toolchain.java()
         modules = subprocess.run([java, "--list-modules"], capture_output=True, text=True).stdout
         if "jdk.naming.rmi" not in modules:
             raise MissingTool(
                 f"nodetool needs a whole Java: {java} lacks the module jdk.naming.rmi"
             )
+        port = str(self._jmx_port + node - 1)
+        return self._tool("NodeTool", "-h", "127.0.0.1", "-p", port, *arguments)
+
+    def sstabledump(self, file: Path) -> str:
+        """The JSON of an SSTable's rows; raises CalledProcessError."""
+        command = self._tool("SSTableExport", str(file))
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def _tool(self, name: str, *arguments: str) -> list[str]:
+        base = self.folder / "node1"
         exports = [line for line in _JVM.split("\n") if line.startswith("--add")]
         return [
-            *(str(java), *" ".join(exports).split(), "-cp", f"{jars}/*"),
-            f"-Dlogback.configurationFile={self.folder / 'node1' / 'logback.xml'}",
-            f"-Dcassandra.storagedir={self.folder / 'node1'}",
-            *("org.apache.cassandra.tools.NodeTool", "-h", "127.0.0.1"),
-            *("-p", str(self._jmx_port + node - 1), *arguments),
+            *(str(toolchain.java()), *" ".join(exports).split()),
+            *("-cp", f"{toolchain.jars()}/*"),
+            f"-Dlogback.configurationFile={base / 'logback.xml'}",
+            f"-Dcassandra.config=file://{base / 'cassandra.yaml'}",
+            f"-Dcassandra-rackdc.properties=file://{base / 'rackdc.properties'}",
+            f"-Dcassandra.storagedir={base}",
+            f"org.apache.cassandra.tools.{name}",
+            *arguments,
         ]
 
     def _hold(self) -> None:

@@ -1,0 +1,143 @@
+"""Random histories on the real store, held against an oracle that knows only the promises."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import run_state_machine_as_test as run_machine
+
+from player_sessions.events import Event, from_ms
+from player_sessions.sessions import Session
+from tests.store.conftest import RunningStore
+from tests.support import DAY_MS, now_ms
+
+YEAR_MS = 365 * DAY_MS
+# Equal ones, some apart, and both sides of the retention by more than a test takes.
+AGES = (0, 0, 1, 999, 1000, 60_000, DAY_MS, YEAR_MS - 600_000, YEAR_MS + 1, YEAR_MS + 60_000)
+
+
+class Oracle:
+    """What the service must answer, by brute force: DESIGN's P2 and P3 and nothing else."""
+
+    def __init__(self) -> None:
+        self.starts: dict[tuple[UUID, UUID], tuple[int, str]] = {}
+        self.ends: dict[tuple[UUID, UUID], int] = {}
+
+    def add(self, event: Event, now: int) -> None:
+        if event.at_ms <= now - YEAR_MS:
+            return
+        key = (event.player_id, event.session_id)
+        if event.event == "start":
+            self.starts[key] = max(
+                self.starts.get(key, (0, "")), (event.at_ms, event.country or "")
+            )
+        else:
+            self.ends[key] = max(self.ends.get(key, 0), event.at_ms)
+
+    def sessions(self, player: UUID) -> list[Session]:
+        found = [
+            Session(key[1], self.starts[key][1], self.starts[key][0], ended_at)
+            for key, ended_at in self.ends.items()
+            if key[0] == player and key in self.starts
+        ]
+        return sorted(found, key=lambda s: (s.ended_at, s.session_id.bytes), reverse=True)
+
+
+class Histories(RuleBasedStateMachine):
+    store: RunningStore
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = now_ms() // 1000 * 1000
+        self.players = [uuid4(), uuid4()]
+        self.ids = [uuid4() for _ in range(7)]
+        self.oracle = Oracle()
+        self.sent: list[Event] = []
+
+    def send(self, events: list[Event]) -> None:
+        now = now_ms()
+        stored, discarded = self.store.write(*events)
+        assert stored + discarded == len(events)
+        assert discarded == sum(event.at_ms <= now - YEAR_MS for event in events)
+        for event in events:
+            self.oracle.add(event, now)
+        self.sent += events
+
+    @rule(data=st.data(), count=st.integers(1, 10))
+    def new_events(self, data: Any, count: int) -> None:
+        def event() -> Event:
+            kind = data.draw(st.sampled_from(["start", "end"]))
+            country = data.draw(st.sampled_from(["FI", "SE", "UK"] + [None] * (kind == "end")))
+            return Event(
+                data.draw(st.sampled_from(self.players)),
+                data.draw(st.sampled_from(self.ids)),
+                kind,
+                from_ms(self.now - data.draw(st.sampled_from(AGES))),
+                country,
+            )
+
+        self.send([event() for _ in range(count)])
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.sent)
+    def resend_some_in_any_order(self, data: Any) -> None:
+        some = data.draw(st.lists(st.sampled_from(self.sent), min_size=1, max_size=10))
+        self.send(some)
+
+    @rule(player=st.sampled_from([0, 1]), limit=st.integers(1, 20))
+    def page_through(self, player: int, limit: int) -> None:
+        pages = self.store.pages(self.players[player], limit)
+        assert all(len(page.sessions) <= limit for page in pages)
+        listed = [session for page in pages for session in page.sessions]
+        assert listed == self.oracle.sessions(self.players[player])
+
+    @invariant()
+    def the_first_page_is_the_newest_twenty(self) -> None:
+        for player in self.players:
+            page = self.store.read(player)
+            assert page.sessions == self.oracle.sessions(player)[:20]
+
+
+def test_any_history_reads_as_if_it_had_come_once_and_in_order(store: RunningStore) -> None:
+    Histories.store = store
+    run_machine(
+        Histories,
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=15,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+@pytest.mark.parametrize("limit", range(1, 21))
+def test_a_cursor_passes_through_equal_ends(store: RunningStore, limit: int) -> None:
+    player, now = uuid4(), now_ms()
+    ids = [uuid4() for _ in range(25)]
+    for begin in range(0, 25, 5):
+        some = ids[begin : begin + 5]
+        store.write(
+            *(Event(player, i, "start", from_ms(now - 5000), "FI") for i in some),
+            *(Event(player, i, "end", from_ms(now), None) for i in some),
+        )
+    pages = store.pages(player, limit)
+    listed = [session.session_id for page in pages for session in page.sessions]
+    assert listed == sorted(ids, key=lambda i: i.bytes, reverse=True)
+
+
+def test_a_walk_past_many_ends_without_start_is_bounded_and_goes_on(store: RunningStore) -> None:
+    player, whole, now = uuid4(), uuid4(), now_ms()
+    lone = [[Event(player, uuid4(), "end", from_ms(now - n), None)] for n in range(1200)]
+    store.write_all(lone)
+    store.write(
+        Event(player, whole, "start", from_ms(now - 9000), "FI"),
+        Event(player, whole, "end", from_ms(now - 5000), None),
+    )
+    pages = store.pages(player, 20)
+    assert [len(page.sessions) for page in pages] == [0, 0, 1]
