@@ -192,6 +192,9 @@ class Cluster:
                 raise NodeFailed("\n".join([f"node {node} did not start; {log} ends:", *tail]))
             time.sleep(0.1)
 
+    def running(self, node: int) -> bool:
+        return node in self._processes and self._processes[node].poll() is None
+
     def pid(self, node: int) -> int:
         return self._processes[node].pid
 

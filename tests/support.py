@@ -22,7 +22,6 @@ from player_sessions.schema import apply as schema_apply
 from player_sessions.settings import PREFIX, Settings, load
 
 COMMAND = Path(sys.executable).parent / "player-sessions"
-ROLE = "games"
 PASSWORD = 'it\'s a "secret"'  # quotes on purpose
 SUPERUSER = {"CASSANDRA_USERNAME": "cassandra", "CASSANDRA_PASSWORD": "cassandra"}
 DAY_MS = 86_400_000
@@ -42,13 +41,14 @@ def new_keyspace() -> str:
 
 
 def variables(cluster: Cluster, keyspace: str, **changes: str) -> dict[str, str]:
-    """The service's variables for a keyspace of this cluster, with its own role."""
+    """The service's variables for a keyspace of this cluster; its role is named like it."""
+    login = {"CASSANDRA_USERNAME": keyspace, "CASSANDRA_PASSWORD": PASSWORD}
     given = {
         "CASSANDRA_CONTACT_POINTS": cluster.address(1),
         "CASSANDRA_PORT": str(cluster.native_port),
         "KEYSPACE": keyspace,
         "HTTP_PORT": "0",
-        **({"CASSANDRA_USERNAME": ROLE, "CASSANDRA_PASSWORD": PASSWORD} if cluster.auth else {}),
+        **(login if cluster.auth else {}),
         **changes,
     }
     return {PREFIX + name: value for name, value in given.items()}
@@ -60,7 +60,7 @@ def settings_of(cluster: Cluster, keyspace: str, **changes: str) -> Settings:
 
 def superuser_of(cluster: Cluster, keyspace: str, **changes: str) -> Settings:
     """The settings of `schema apply`, which makes the service's role as well."""
-    roles = {**SUPERUSER, "ROLE_NAME": ROLE, "ROLE_PASSWORD": PASSWORD} if cluster.auth else {}
+    roles = {**SUPERUSER, "ROLE_NAME": keyspace, "ROLE_PASSWORD": PASSWORD} if cluster.auth else {}
     return settings_of(cluster, keyspace, **{**roles, **changes})
 
 

@@ -158,7 +158,7 @@ def batch_rows(limits: dict[str, Any], most: int) -> int:
     return max(10, min(most, partitions, min(size, fail) // ROW_BYTES))
 
 
-ROW_BYTES = 100
+ROW_BYTES = 128
 _UNITS = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
 

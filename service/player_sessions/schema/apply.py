@@ -232,11 +232,14 @@ class _Application:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        until = time.monotonic() + 2 * LOCK_SECONDS
+        until, waiting = time.monotonic() + 2 * LOCK_SECONDS, False
         while not self._acquire():
+            if not waiting:
+                self.say("another `schema apply` holds the lock; waiting for it")
+                waiting = True
             if time.monotonic() > until:
                 raise SchemaError(
-                    "another `schema apply` holds the lock; try again when it is done"
+                    "another `schema apply` still holds the lock; try again when it is done"
                 )
             time.sleep(0.5)
         try:
