@@ -46,6 +46,7 @@ from cassandra.query import Statement, tuple_factory
 
 from player_sessions import telemetry
 from player_sessions.settings import Settings
+from player_sessions.telemetry import log
 
 Rows = Sequence[tuple[Any, ...]]
 Done = Callable[[Rows | None, BaseException | None], None]
@@ -323,6 +324,8 @@ def _tls_context(settings: Settings) -> ssl.SSLContext:
             return load().wrap_socket(*args, **kwargs)
 
     load()  # a bad file is an error now, not at the first connection
+    if not settings.cassandra_tls_check_name:
+        log.warning("the name in Cassandra's certificate is not checked")
     context = Reloaded(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = settings.cassandra_tls_check_name  # the driver asks this one
     return context

@@ -17,11 +17,11 @@ from dev.cluster import Cluster
 from player_sessions import schema
 from player_sessions.driver import build_cluster
 from player_sessions.schema import apply as schema_apply
+from player_sessions.settings import PREFIX
 from tests.store.conftest import RunningStore
 from tests.support import (
     COMMAND,
     PASSWORD,
-    PREFIX,
     SUPERUSER,
     apply_schema,
     new_keyspace,

@@ -1,0 +1,137 @@
+"""TLS to a real Cassandra: names and authorities are checked, files are read again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    load_pem_private_key,
+    pkcs12,
+)
+from cryptography.x509 import load_pem_x509_certificate
+
+from dev.cluster import Cluster
+from player_sessions.settings import Settings
+from tests.store.conftest import RunningStore
+from tests.support import apply_schema, settings_of, wait_for
+
+KEYSPACE = "secured"
+NAME = "cassandra.games.internal"
+PASSWORD = "changeit"
+
+
+@dataclass
+class Secured:
+    """A node whose certificate carries NAME only, and what a client needs to speak to it."""
+
+    cluster: Cluster
+    folder: Path
+    authority: trustme.CA
+
+    def settings(self, **changes: str) -> Settings:
+        files = {"CA": "ca.pem", "CERT": "client.pem", "KEY": "client.key"}
+        tls = {f"CASSANDRA_TLS_{k}_FILE": str(self.folder / v) for k, v in files.items()}
+        name = {"CASSANDRA_TLS_SERVER_NAME": NAME}
+        return settings_of(
+            self.cluster, KEYSPACE, **{"CASSANDRA_TLS": "on", **tls, **name, **changes}
+        )
+
+    def give_client_certificate(self, authority: trustme.CA) -> None:
+        certificate = authority.issue_cert("player-sessions")
+        certificate.cert_chain_pems[0].write_to_path(str(self.folder / "client.pem"))
+        certificate.private_key_pem.write_to_path(str(self.folder / "client.key"))
+
+
+def stores(folder: Path, authority: trustme.CA) -> dict[str, object]:
+    """client_encryption_options of a node: its key, and whose clients it trusts."""
+    leaf = authority.issue_cert(NAME)
+    key = load_pem_private_key(leaf.private_key_pem.bytes(), None)
+    certificate = load_pem_x509_certificate(leaf.cert_chain_pems[0].bytes())
+    trusted = load_pem_x509_certificate(authority.cert_pem.bytes())
+    encryption = BestAvailableEncryption(PASSWORD.encode())
+    (folder / "node.p12").write_bytes(
+        pkcs12.serialize_key_and_certificates(b"node", key, certificate, [trusted], encryption)  # type: ignore[arg-type]
+    )
+    entry = pkcs12.PKCS12Certificate(trusted, b"authority")
+    (folder / "trusted.p12").write_bytes(pkcs12.serialize_java_truststore([entry], encryption))
+    return {
+        "enabled": True,
+        "optional": True,  # the launcher's own wait for CQL speaks no TLS
+        "require_client_auth": True,
+        "store_type": "PKCS12",
+        "keystore": str(folder / "node.p12"),
+        "keystore_password": PASSWORD,
+        "truststore": str(folder / "trusted.p12"),
+        "truststore_password": PASSWORD,
+    }
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    folder, authority = tmp_path_factory.mktemp("tls"), trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    options = stores(folder, authority)
+    with Cluster(folder / "node", yaml={"client_encryption_options": options}) as cluster:
+        apply_schema(cluster, KEYSPACE)
+        made = Secured(cluster, folder, authority)
+        made.give_client_certificate(authority)
+        yield made
+
+
+def refused(settings: Settings) -> str:
+    """Why the store does not connect."""
+    with RunningStore(settings) as running:
+        wait_for(lambda: running.store.reason != "connecting to Cassandra", what="an answer")
+        assert running.store.reason is not None, "it connected"
+        return running.store.reason
+
+
+def test_the_expected_name_and_a_client_certificate_let_it_in(secured: Secured) -> None:
+    with RunningStore(secured.settings()) as running:
+        running.connected()
+
+
+def test_a_name_that_the_certificate_does_not_carry_is_refused(secured: Secured) -> None:
+    assert refused(secured.settings(CASSANDRA_TLS_SERVER_NAME=""))
+    assert refused(secured.settings(CASSANDRA_TLS_SERVER_NAME="other.internal"))
+
+
+def test_the_name_check_can_be_switched_off_and_the_log_says_so(
+    secured: Secured, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = secured.settings(CASSANDRA_TLS_SERVER_NAME="", CASSANDRA_TLS_CHECK_NAME="off")
+    with RunningStore(settings) as running:
+        running.connected()
+    assert "name in Cassandra's certificate is not checked" in "".join(capsys.readouterr())
+
+
+def test_another_authority_is_refused(secured: Secured, tmp_path: Path) -> None:
+    other = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(other))
+    assert refused(secured.settings(CASSANDRA_TLS_CA_FILE=str(other)))
+
+
+def test_a_client_without_a_certificate_is_refused(secured: Secured) -> None:
+    assert refused(secured.settings(CASSANDRA_TLS_CERT_FILE="", CASSANDRA_TLS_KEY_FILE=""))
+
+
+def test_a_renewed_certificate_is_taken_without_a_restart(secured: Secured) -> None:
+    secured.give_client_certificate(trustme.CA())  # of an authority that the node does not trust
+    with RunningStore(secured.settings()) as running:
+        wait_for(lambda: running.store.reason != "connecting to Cassandra", what="refused")
+        assert running.store.reason is not None
+        secured.give_client_certificate(secured.authority)
+        running.connected()
+
+
+def test_a_file_that_is_no_certificate_is_an_error_at_once(
+    secured: Secured, tmp_path: Path
+) -> None:
+    bad = tmp_path / "ca.pem"
+    bad.write_text("not a certificate")
+    assert "certificate" in refused(secured.settings(CASSANDRA_TLS_CA_FILE=str(bad)))
