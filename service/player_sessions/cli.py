@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -51,6 +52,72 @@ def settings(markdown: bool) -> None:
     width = max(len(variable) for variable, _, _ in rows)
     for variable, default, doc in rows:
         click.echo(f"{variable:{width}}  {default or '-':16} {doc}")
+
+
+@main.command(
+    "import",
+    epilog="Example: player-sessions import --rebase events.jsonl.gz; then, when it was"
+    " interrupted: player-sessions import --rebase --resume events.jsonl.gz",
+)
+@click.argument("files", nargs=-1, metavar="[FILE]...")
+@click.option("--rebase", is_flag=True, help="Shift all events so that the newest is now.")
+@click.option("--resume", is_flag=True, help="Go on where an interrupted import of FILE... was.")
+@click.option("--state", type=click.Path(path_type=Path), help="Default: FILE.import-state.")
+@click.option(
+    "--rejects",
+    type=click.Path(path_type=Path),
+    default=Path("rejects.jsonl"),
+    show_default=True,
+    help="Where bad lines go, with number and reason.",
+)
+@click.option(
+    "--in-flight",
+    type=click.IntRange(1, 10_000),
+    default=200,
+    show_default=True,
+    help="Batches of 10 events under way at once.",
+)
+@click.option(
+    "--patience",
+    type=click.FloatRange(0),
+    default=120.0,
+    show_default=True,
+    help="Seconds to try again while Cassandra is away.",
+)
+def import_(
+    files: tuple[str, ...],
+    rebase: bool,
+    resume: bool,
+    state: Path | None,
+    rejects: Path,
+    in_flight: int,
+    patience: float,
+) -> None:
+    """Store events from FILE... or standard input: JSON Lines, plain, .gz or .bz2.
+
+    A line is one event or one batch. A line with a wrong event stores nothing and goes to the
+    rejects file; the import goes on. Importing a file twice is harmless.
+
+    Sort the events by time first if you can. Shuffled data makes files in Cassandra that hold all
+    times at once: they are touched by every read and go only when their newest event expires, so
+    count with up to twice the retention on disk.
+
+    Exit code: 0 all stored or discarded, 3 some rejected, 1 stopped, 2 usage, 130 interrupted.
+    """
+    from player_sessions.importer import command
+
+    sys.exit(
+        command.run(
+            _settings(),
+            list(files),
+            rebase=rebase,
+            resume=resume,
+            state_file=state,
+            rejects=rejects,
+            in_flight=in_flight,
+            patience=patience,
+        )
+    )
 
 
 @main.group()
