@@ -33,7 +33,7 @@ def raw(old: str, new: str) -> str:
     return text().replace(old, new)
 
 
-BODIES = {
+BODIES: dict[str, tuple[str | bytes, int, str]] = {
     "empty": ("", 400, "invalid-json"),
     "not JSON": ("rows=1", 400, "invalid-json"),
     "cut off": (text()[:-3], 400, "invalid-json"),
