@@ -1,0 +1,222 @@
+"""Group commit with a double for Cassandra: gathering, bounds, splitting, expiry."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from cassandra.query import BatchStatement, BoundStatement, PreparedStatement
+
+from player_sessions.driver import Done, StoreError
+from player_sessions.settings import Settings
+from player_sessions.writer import Writer, batch_rows
+
+ONE_RANGE = StoreError("store-timeout", "x", one_range=True)
+OVERLOADED = StoreError("store-overloaded", "x")
+
+
+PREPARED = PreparedStatement([], b"id", [], "INSERT", "games", 5, [], None)
+
+
+def rows(count: int) -> list[BoundStatement]:
+    return [BoundStatement(PREPARED) for _ in range(count)]
+
+
+class Cassandra:
+    """Keeps the batches that are under way; `end` ends the oldest."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.open: list[tuple[int, float, Done]] = []
+        self.sizes: list[int] = []
+        self.writer = Writer(Settings(**settings), self._send, asyncio.get_running_loop())
+
+    def _send(self, batch: BatchStatement, deadline: float, done: Done) -> None:
+        assert batch.is_idempotent
+        self.sizes.append(len(batch))
+        self.open.append((len(batch), deadline, done))
+
+    def end(self, error: Exception | None = None) -> None:
+        _, _, done = self.open.pop(0)
+        done(None, error)
+
+
+def scenario(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    def run() -> None:
+        asyncio.run(test())
+
+    run.__name__ = test.__name__
+    return run
+
+
+async def reason(future: asyncio.Future[None]) -> str:
+    with pytest.raises(StoreError) as failed:
+        await future
+    return failed.value.reason
+
+
+@scenario
+async def test_a_lone_request_is_sent_at_once() -> None:
+    cassandra = Cassandra()
+    future = cassandra.writer.write(rows(3))
+    assert cassandra.sizes == [3]
+    assert not cassandra.writer.idle
+    cassandra.end()
+    await future
+    assert cassandra.writer.idle
+
+
+@scenario
+async def test_requests_gather_while_batches_are_in_flight() -> None:
+    cassandra = Cassandra(writer_batches_in_flight=2, writer_batch_rows=20)
+    futures = [cassandra.writer.write(rows(7)) for _ in range(6)]
+    assert cassandra.sizes == [7, 7]
+    cassandra.end()
+    assert cassandra.sizes == [7, 7, 14]  # a third would be divided: 21 > 20
+    while cassandra.open:
+        cassandra.end()
+    assert cassandra.sizes == [7, 7, 14, 14]
+    await asyncio.gather(*futures)
+
+
+@scenario
+async def test_a_full_queue_refuses_and_keeps_what_it_has() -> None:
+    cassandra = Cassandra(writer_batches_in_flight=1, writer_queue_rows=10)
+    first = cassandra.writer.write(rows(10))
+    waiting = cassandra.writer.write(rows(10))
+    with pytest.raises(StoreError) as refused:
+        cassandra.writer.write(rows(1))
+    assert refused.value.reason == "queue-full"
+    cassandra.end()
+    cassandra.end()
+    await asyncio.gather(first, waiting)
+
+
+@scenario
+async def test_a_request_that_waits_too_long_fails_and_is_never_sent() -> None:
+    cassandra = Cassandra(writer_batches_in_flight=1, deadline=0.05)
+    first = cassandra.writer.write(rows(1))
+    waiting = cassandra.writer.write(rows(2))
+    assert await reason(waiting) == "store-timeout"
+    cassandra.end()
+    await first
+    assert cassandra.sizes == [1]
+
+
+@scenario
+async def test_a_batch_has_what_is_left_of_its_oldest_requests_time() -> None:
+    cassandra = Cassandra(writer_batches_in_flight=1, deadline=10.0)
+    cassandra.writer.write(rows(1))
+    waiting = cassandra.writer.write(rows(1))
+    await asyncio.sleep(0.02)
+    cassandra.end()
+    assert cassandra.open[0][1] < 9.99
+    cassandra.end()
+    await waiting
+
+
+async def shared(error: Exception, **settings: Any) -> tuple[Cassandra, list[asyncio.Future[None]]]:
+    """Two requests whose common batch has just failed."""
+    cassandra = Cassandra(writer_batches_in_flight=1, **settings)
+    cassandra.writer.write(rows(1))
+    futures = [cassandra.writer.write(rows(2)), cassandra.writer.write(rows(3))]
+    cassandra.end()
+    assert cassandra.sizes == [1, 5]
+    cassandra.end(error)
+    return cassandra, futures
+
+
+@scenario
+async def test_one_bad_range_fails_only_the_request_that_touches_it() -> None:
+    cassandra, (bad, good) = await shared(ONE_RANGE)
+    cassandra.end(ONE_RANGE)
+    cassandra.end()
+    assert cassandra.sizes == [1, 5, 2, 3]
+    assert await reason(bad) == "store-timeout"
+    await good
+    assert cassandra.writer.idle
+
+
+@scenario
+async def test_requests_written_apart_are_not_joined_by_others() -> None:
+    cassandra, futures = await shared(ONE_RANGE)
+    later = cassandra.writer.write(rows(4))
+    while cassandra.open:
+        cassandra.end()
+    assert cassandra.sizes == [1, 5, 2, 3, 4]
+    await asyncio.gather(*futures, later)
+
+
+@scenario
+async def test_an_overload_is_not_split() -> None:
+    cassandra, futures = await shared(OVERLOADED)
+    assert [await reason(future) for future in futures] == ["store-overloaded"] * 2
+    assert cassandra.sizes == [1, 5]
+
+
+@scenario
+async def test_a_failing_cluster_is_not_split_without_end() -> None:
+    splits = 0
+    cassandra = Cassandra(writer_batches_in_flight=1)
+    for _ in range(30):
+        cassandra.writer.write(rows(1))
+        futures = [cassandra.writer.write(rows(1)) for _ in range(2)]
+        before = len(cassandra.sizes)
+        cassandra.end()
+        while cassandra.open:
+            cassandra.end(ONE_RANGE)
+        splits += len(cassandra.sizes) - before > 1
+        assert [await reason(future) for future in futures] == ["store-timeout"] * 2
+    assert 10 <= splits <= 25
+
+
+@scenario
+async def test_an_error_of_ours_comes_through() -> None:
+    cassandra = Cassandra()
+    future = cassandra.writer.write(rows(1))
+    cassandra.end(KeyError("bug"))
+    with pytest.raises(KeyError):
+        await future
+
+
+@scenario
+async def test_a_client_that_has_gone_does_no_harm() -> None:
+    cassandra = Cassandra(writer_batches_in_flight=1)
+    gone, stays = cassandra.writer.write(rows(1)), cassandra.writer.write(rows(1))
+    gone.cancel()
+    cassandra.end()
+    cassandra.end()
+    await stays
+
+
+@pytest.mark.parametrize(
+    ("limits", "most", "expected"),
+    [
+        ({}, 64, 10),  # Cassandra's defaults: 10 partitions
+        ({"unlogged_batch_across_partitions_warn_threshold": "64"}, 64, 40),  # 5 KiB / 128
+        (
+            {
+                "unlogged_batch_across_partitions_warn_threshold": "64",
+                "batch_size_warn_threshold": "64KiB",
+                "batch_size_fail_threshold": "640KiB",
+            },
+            100,
+            64,
+        ),
+        (
+            {
+                "unlogged_batch_across_partitions_warn_threshold": "1000",
+                "batch_size_warn_threshold": "1MiB",
+                "batch_size_fail_threshold": "2048B",
+            },
+            100,
+            16,
+        ),
+        ({"batch_size_warn_threshold": "128B"}, 64, 10),  # a request is never divided
+    ],
+)
+def test_a_batch_keeps_to_the_servers_own_limits(
+    limits: dict[str, Any], most: int, expected: int
+) -> None:
+    assert batch_rows(limits, most) == expected
