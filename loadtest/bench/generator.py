@@ -1,0 +1,243 @@
+"""The load: a closed loop over N connections, in a process of its own, cheaper than any contender.
+
+Requests are bytes made before the window opens; an answer is looked at only for its status and
+length. It also reads the processor time of server and Cassandra, at the very ends of the window.
+Reads a `Job` as JSON from standard input and writes a `Measured` to standard output.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvloop
+
+_TICK = os.sysconf("SC_CLK_TCK")
+_STALLED_SECONDS = 60.0
+_SAMPLE = 20  # acknowledged requests whose players are handed back to be counted in the store
+
+
+class Job(msgspec.Struct, kw_only=True):
+    """What to send: `read`, over and over, or else batches of new events to `path`."""
+
+    port: int
+    server: int  # process ids
+    cassandra: int
+    connections: int
+    warm_up: float
+    seconds: float
+    read: str = ""
+    path: str = ""
+    key: str = ""
+    batch: int = 0
+    requests: int = 0  # how many to make beforehand; then they are sent again
+
+
+class Measured(msgspec.Struct, kw_only=True):
+    """Over the window: requests answered, processor seconds; latencies of those sent in it."""
+
+    requests: int
+    seconds: float
+    server_cpu: float
+    cassandra_cpu: float
+    generator_cpu: float
+    latencies: list[float]
+    players: list[str]  # of a sample of the acknowledged requests
+
+
+class WrongAnswer(Exception):
+    """A request failed, so that no figure of this run would mean anything."""
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process and all its threads so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICK
+
+
+def players_of(prefix: bytes, request: int, batch: int) -> list[str]:
+    """The players of a request, one per event: no two events of a run share a partition."""
+    return [f"{prefix.hex()}{request * batch + i:016x}" for i in range(batch)]
+
+
+def make_writes(job: Job, prefix: bytes) -> list[bytes]:
+    """Requests with starts and ends in turn, as many games would send them; their time is now."""
+    now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds")
+    session = f"{os.urandom(8).hex()}{0:016x}"
+    kinds = (
+        f'"event":"start","country":"FI","session_id":"{session}","ts":"{now}"',
+        f'"event":"end","session_id":"{session}","ts":"{now}"',
+    )
+    made = []
+    for request in range(job.requests):
+        players = players_of(prefix, request, job.batch)
+        events = ",".join(
+            f'{{"player_id":"{player}",{kinds[(request + i) % 2]}}}'
+            for i, player in enumerate(players)
+        )
+        made.append(http("POST", job.path, f'{{"{job.key}":[{events}]}}'))
+    return made
+
+
+def http(method: str, path: str, body: str = "") -> bytes:
+    head = f"{method} {path} HTTP/1.1\r\nHost: bench\r\n"
+    if body:
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    return f"{head}\r\n{body}".encode()
+
+
+class _Load:
+    """All connections, and the window in which answers count."""
+
+    def __init__(self, job: Job, requests: list[bytes], loop: asyncio.AbstractEventLoop) -> None:
+        self.job = job
+        self.requests = requests
+        self.loop = loop
+        self.sent = 0
+        self.answered = 0
+        self.open = 0
+        self.acknowledged: list[int] = []
+        self.latencies: list[float] = []
+        self.begun = float("inf")
+        self.stopping = False
+        self.result: dict[str, Any] = {}
+        self.finished: asyncio.Future[None] = loop.create_future()
+
+    async def run(self) -> dict[str, Any]:
+        self.loop.set_exception_handler(lambda _, fault: self.fail(repr(fault)))
+        for _ in range(self.job.connections):
+            await self.connect()
+        self.loop.call_later(self.job.warm_up, self._begin)
+        self.loop.call_later(self.job.warm_up + self.job.seconds + _STALLED_SECONDS, self._stalled)
+        await self.finished
+        return self.result
+
+    async def connect(self) -> None:
+        await self.loop.create_connection(lambda: _Connection(self), "127.0.0.1", self.job.port)
+
+    def fail(self, what: str) -> None:
+        if not self.finished.done():
+            self.finished.set_exception(WrongAnswer(what))
+
+    def _stalled(self) -> None:
+        self.fail(f"{self.open} requests had no answer {_STALLED_SECONDS:g} s after the window")
+
+    def _cpu(self) -> tuple[float, float, float]:
+        job = self.job
+        return cpu_seconds(job.server), cpu_seconds(job.cassandra), time.process_time()
+
+    def _begin(self) -> None:
+        self.answered = 0
+        self.begun, self._at_begin = time.perf_counter(), self._cpu()
+        self.loop.call_later(self.job.seconds, self._end)
+
+    def _end(self) -> None:
+        if not self.answered:  # slower than the window is long: leave it open
+            self.loop.call_later(0.05, self._end)
+            return
+        used = [after - before for before, after in zip(self._at_begin, self._cpu(), strict=True)]
+        self.result = {
+            "requests": self.answered,
+            "seconds": time.perf_counter() - self.begun,
+            "server_cpu": used[0],
+            "cassandra_cpu": used[1],
+            "generator_cpu": used[2],
+        }
+        self.stopping = True
+
+    def done(self) -> None:
+        """One connection has had its last answer."""
+        if self.open == 0 and not self.finished.done():
+            self.finished.set_result(None)
+
+
+class _Connection(asyncio.Protocol):
+    """One request at a time: the next is sent when the answer to the last is complete."""
+
+    def __init__(self, load: _Load) -> None:
+        self._load = load
+        self._buffer = b""
+        self._begun = 0.0
+        self._request = 0
+        self._waiting = False
+
+    def connection_made(self, transport: Any) -> None:
+        self._write: Callable[[bytes], None] = transport.write
+        self._send()
+
+    def _send(self) -> None:
+        load = self._load
+        self._request, load.sent, load.open = load.sent, load.sent + 1, load.open + 1
+        self._waiting = True
+        self._begun = time.perf_counter()
+        self._write(load.requests[self._request % len(load.requests)])
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer = data = self._buffer + data if self._buffer else data
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        head = data[:end].lower()
+        length = int(head.partition(b"content-length:")[2].partition(b"\r")[0] or 0)
+        if len(data) >= end + 4 + length:
+            self._buffer = b""
+            self._answered(data)
+
+    def _answered(self, data: bytes) -> None:
+        load = self._load
+        self._waiting = False
+        load.open -= 1
+        if not data.startswith(b"HTTP/1.1 200 "):
+            load.fail(f"instead of 200: {data[:600].decode(errors='replace')}")
+            return
+        load.answered += 1
+        load.acknowledged.append(self._request)
+        if self._begun >= load.begun:
+            load.latencies.append(time.perf_counter() - self._begun)
+        if load.stopping:
+            load.done()
+        else:
+            self._send()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._waiting:
+            self._load.fail(f"the server closed a connection before it answered: {exc}")
+
+
+def measure(job: Job) -> Measured:
+    prefix = os.urandom(8)
+    requests = [job.read.encode()] if job.read else make_writes(job, prefix)
+    gc.disable()  # nothing here is cyclic, and a pause would be counted as the server's
+
+    async def run() -> tuple[dict[str, Any], _Load]:
+        load = _Load(job, requests, asyncio.get_running_loop())
+        return await load.run(), load
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        result, load = runner.run(run())
+    done = load.acknowledged
+    sample = [] if job.read else [*done[:: max(1, len(done) // _SAMPLE)], done[-1]]
+    players = {p for r in sample for p in players_of(prefix, r % job.requests, job.batch)}
+    return Measured(**result, latencies=load.latencies, players=sorted(players))
+
+
+def main() -> int:
+    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+    try:
+        sys.stdout.buffer.write(msgspec.json.encode(measure(job)))
+    except (WrongAnswer, OSError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
