@@ -38,13 +38,16 @@ bench: $(DEV) ## Measure this service beside the original's design, on one Cassa
 	$(BIN)/python -m loadtest.bench
 
 docs: $(DEV) ## Write the pages that are made from the code
-	$(BIN)/player-sessions settings --markdown > docs/settings.md.new
-	$(BIN)/python -m tests.unit.docs_pages docs/settings.md.new
+	$(BIN)/player-sessions settings --markdown > docs/settings.md
+	$(BIN)/player-sessions metrics > docs/metrics.md
 
+COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 lock: $(DEV) ## Pin all dependencies anew, with hashes
-	$(BIN)/pip install -q uv
-	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -o requirements/service.txt
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -o requirements/dev.txt
+	$(BIN)/pip install -q --disable-pip-version-check uv
+	$(COMPILE) pyproject.toml -o requirements/service.txt
+	$(COMPILE) pyproject.toml --extra dev -c requirements/service.txt -o requirements/dev.txt
+	$(COMPILE) requirements/build.in -o requirements/build.txt
+	$(COMPILE) dev/jdk-requirements.in -o dev/jdk-requirements.txt
 
 wipe: $(RUN) ## Forget the data of `make run`
 	$(BIN)/python dev/cluster.py wipe

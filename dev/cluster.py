@@ -31,6 +31,7 @@ from dev.toolchain import MissingTool, say
 
 START_SECONDS = 180
 STOP_SECONDS = 30
+PORT_SECONDS = 10
 # Cassandra's conf/jvm17-server.options, and what several quick nodes need.
 _JVM = """
 -Djdk.attach.allowAttachSelf=true
@@ -285,7 +286,7 @@ class Cluster:
 
     def _await_free(self, address: str, port: int) -> None:
         """Wait a little for a node that is just ending; raises NodeFailed."""
-        until = time.monotonic() + 10
+        until = time.monotonic() + PORT_SECONDS
         while not _is_free(address, port):
             if time.monotonic() > until:
                 raise NodeFailed(

@@ -37,13 +37,18 @@ def main() -> int:
         signal.signal(each, stop)
     cluster: Cluster | None = None
     try:
+        if bad_settings := run("settings", "--check"):
+            return bad_settings
         if "PLAYER_SESSIONS_CASSANDRA_CONTACT_POINTS" not in os.environ:
             port = int(os.environ.get("PLAYER_SESSIONS_CASSANDRA_PORT", "9042"))
             cluster = Cluster(toolchain.HOME / "run", native_port=port)
             say(f"starting Cassandra at 127.0.0.1:{port}; its data: {cluster.folder}")
             cluster.start()
         code = run("schema", "apply")
-        return code or run("serve")
+        if code:
+            return code
+        say("serving; Ctrl-C ends it. Try the page at /docs, or the lines of README.md")
+        return run("serve")
     except Stopped:
         return 0
     except BlockingIOError:

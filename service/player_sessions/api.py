@@ -230,8 +230,13 @@ def observed(app: ASGIApp, service: Service) -> ASGIApp:
 
 
 def create_app(service: Service) -> ASGIApp:
-    """The ASGI application, all its routes and errors."""
-    app = Litestar(
+    """The ASGI application, measured."""
+    return observed(build(service), service)
+
+
+def build(service: Service) -> Litestar:
+    """All routes and errors."""
+    return Litestar(
         route_handlers=[
             ingest, sessions, Original,
             health.live, health.ready, health.metrics,
@@ -249,4 +254,3 @@ def create_app(service: Service) -> ASGIApp:
         logging_config=None,
         debug=False,
     )  # fmt: skip
-    return observed(app, service)

@@ -41,10 +41,18 @@ def serve() -> None:
 
 @main.command(epilog="Example: player-sessions settings | column -t -s '|'")
 @click.option("--markdown", is_flag=True, help="Print the page docs/settings.md.")
-def settings(markdown: bool) -> None:
+@click.option("--check", is_flag=True, help="Only check those of the environment.")
+def settings(markdown: bool, check: bool) -> None:
     """List every setting, its default and what it is."""
+    if check:
+        _settings()
+        return
     rows = describe()
     if markdown:
+        click.echo(
+            "# Settings\n\n`make docs` writes this page from the code. An unknown or bad setting"
+        )
+        click.echo("is refused at boot. Durations: `365d`, `2h`, `5m`, `1.5s`, `200ms`.\n")
         click.echo("| setting | default | what it is |\n|---|---|---|")
         for variable, default, doc in rows:
             click.echo(f"| `{variable}` | {f'`{default}`' if default else ''} | {doc} |")
@@ -52,6 +60,20 @@ def settings(markdown: bool) -> None:
     width = max(len(variable) for variable, _, _ in rows)
     for variable, default, doc in rows:
         click.echo(f"{variable:{width}}  {default or '-':16} {doc}")
+
+
+@main.command(epilog="Example: player-sessions metrics > docs/metrics.md")
+def metrics() -> None:
+    """Print the page docs/metrics.md: every metric at /metrics."""
+    from player_sessions import telemetry
+
+    click.echo(
+        "# Metrics\n\n`make docs` writes this page from the code. Beside these, /metrics has"
+    )
+    click.echo("the usual `process_…` and `python_…` of prometheus-client.\n")
+    click.echo("| metric | kind | labels | what it is |\n|---|---|---|---|")
+    for name, kind, labels, text in telemetry.describe():
+        click.echo(f"| `{name}` | {kind} | {labels} | {text} |")
 
 
 @main.command(

@@ -99,6 +99,19 @@ def exposition() -> bytes:
     return generate_latest(REGISTRY)
 
 
+def describe() -> list[tuple[str, str, str, str]]:
+    """(name, kind, labels, help) of every metric of ours."""
+    rows = []
+    for metric in REGISTRY.collect():
+        if metric.name.startswith("player_sessions_"):
+            suffix = "_total" if metric.type == "counter" else ""
+            labels = sorted({label for s in metric.samples for label in s.labels} - {"le"})
+            rows.append(
+                (metric.name + suffix, metric.type, ", ".join(labels), metric.documentation)
+            )
+    return sorted(rows)
+
+
 def configure_logging(level: str, form: str) -> None:
     """Log to standard error: one JSON object per line, or readable on a terminal."""
     json = form == "json" or (form == "auto" and not sys.stderr.isatty())

@@ -32,7 +32,11 @@ from player_sessions.store import row_of
 
 NOW = 1_795_004_800_000
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=20,
 )
@@ -67,7 +71,7 @@ def test_any_body_is_a_batch_or_refused_with_known_reasons(body: bytes) -> None:
 @settings(max_examples=300, deadline=None)
 def test_both_passes_agree_on_what_is_valid(item: dict[str, object]) -> None:
     body = json.dumps({"events": [item]})
-    faults = [] if "NaN" in body or "Infinity" in body else list(explain_event(0, item, NOW))
+    faults = list(explain_event(0, item, NOW))
     try:
         read_events(body.encode(), NOW)
     except BatchRefused as refused:

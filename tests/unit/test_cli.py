@@ -47,4 +47,3 @@ def test_a_wrong_option_is_a_usage_error() -> None:
 def test_the_settings_are_listed() -> None:
     plain = CliRunner().invoke(main, ["settings"]).output
     assert len(plain.splitlines()) == len(describe())
-    assert CliRunner().invoke(main, ["settings", "--markdown"]).output.startswith("| setting |")
