@@ -32,6 +32,7 @@ from dev.toolchain import MissingTool, say
 START_SECONDS = 180
 STOP_SECONDS = 30
 PORT_SECONDS = 10
+PORT_SECONDS = 10
 # Cassandra's conf/jvm17-server.options, and what several quick nodes need.
 _JVM = """
 -Djdk.attach.allowAttachSelf=true
@@ -62,6 +63,7 @@ _JVM = """
 -Dcassandra-foreground=yes
 -Dcassandra.skip_wait_for_gossip_to_settle=0
 -Dcassandra.ring_delay_ms=2000
+-Dcassandra.shutdown_announce_in_ms=200
 -Dcassandra.superuser_setup_delay_ms=0
 """
 _LOGBACK = """<configuration>
@@ -290,8 +292,8 @@ class Cluster:
         while not _is_free(address, port):
             if time.monotonic() > until:
                 raise NodeFailed(
-                    f"{address}:{port} is taken, perhaps by another Cassandra: set"
-                    " PLAYER_SESSIONS_CASSANDRA_PORT to another port"
+                    f"{address}:{port} is taken, perhaps by another Cassandra: choose another port"
+                    " (`make run`: PLAYER_SESSIONS_CASSANDRA_PORT, dev/cluster.py: --port)"
                 )
             time.sleep(0.2)
 
@@ -455,7 +457,7 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
         description="A real Cassandra on this machine, without containers.",
-        epilog="example: python dev/cluster.py run --nodes 3 --folder /tmp/three",
+        epilog="example: python dev/cluster.py run --nodes 3 --folder .cassandra/three",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     default = toolchain.HOME / "run"

@@ -141,7 +141,7 @@ def test_the_readmes_lines_do_what_it_says_and_ctrl_c_leaves_nothing(home: Path)
         assert httpx.get(url).json()["sessions"] == [session]
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize("signum", [signal.SIGHUP, signal.SIGKILL])
 def test_however_the_launcher_ends_nothing_is_left(home: Path, signum: int) -> None:
     with make_run(home, CASSANDRA_PORT=str(free_port())) as run:
         run.ready()
