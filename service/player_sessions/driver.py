@@ -97,10 +97,18 @@ class Budget:
     """Grants extra work up to a share of the requests of the last minute, and a little at rest."""
 
     SECONDS = 60
-    AT_REST = 10
+    # Lets a frozen node be outlived soon after the start, and at any low rate.
+    AT_REST = 100
 
-    def __init__(self, share: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        share: float,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        at_rest: int = AT_REST,
+    ) -> None:
         self._share = share
+        self._at_rest = at_rest
         self._clock = clock
         self._slots: deque[list[int]] = deque()  # [second, requests, extras]
         self._requests = 0
@@ -114,7 +122,7 @@ class Budget:
     def take(self) -> bool:
         """Whether one extra may be done now; if so it is counted."""
         slot = self._slot()
-        if not self._share or self._extras >= self.AT_REST + self._share * self._requests:
+        if not self._share or self._extras >= self._at_rest + self._share * self._requests:
             return False
         slot[2] += 1
         self._extras += 1

@@ -49,7 +49,7 @@ class Writer:
         self._most_in_flight = settings.writer_batches_in_flight
         self._most_queued = settings.writer_queue_rows
         self._consistency = ConsistencyLevel.name_to_value[settings.write_consistency]
-        self._splits = Budget(0.1)
+        self._splits = Budget(0.1, at_rest=10)
         self._queue: deque[_Request] = deque()
         self._queued_rows = 0
         self._in_flight = 0
