@@ -32,7 +32,7 @@ EXTRA_ENDS = 4  # rows read beyond the limit at first, for ends without a start
 NEXT_ENDS = 100
 MAX_ENDS = 500  # a read walks over no more rows than this, then answers with a cursor
 _CHECK_SECONDS = 10.0
-_REBUILD_SECONDS = 20.0
+_REBUILD_SECONDS = 10.0
 _LONG = struct.Struct(">q").pack
 _INT = struct.Struct(">i").pack
 

@@ -125,7 +125,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(
     keyspace = new_keyspace()
     apply_schema(cassandra, keyspace)
     environ |= variables(cassandra, keyspace)
-    events = data(tmp_path, "x.jsonl", "--sessions", "20000", "--players", "500", "--seed", "6")
+    events = data(tmp_path, "x.jsonl", "--sessions", "10000", "--players", "250", "--seed", "6")
     lines = (tmp_path / "x.jsonl").read_bytes().splitlines(keepends=True)
     lines[100:100] = [b"bad one\n"]
     lines[-100:-100] = [b"bad two\n"]
