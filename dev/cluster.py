@@ -32,7 +32,6 @@ from dev.toolchain import MissingTool, say
 START_SECONDS = 180
 STOP_SECONDS = 30
 PORT_SECONDS = 10
-PORT_SECONDS = 10
 # Cassandra's conf/jvm17-server.options, and what several quick nodes need.
 _JVM = """
 -Djdk.attach.allowAttachSelf=true

@@ -1,12 +1,15 @@
-"""`make run`: a Cassandra, its schema, and the service, until Ctrl-C. Standard library only.
+"""`make run`: a Cassandra, its schema, and the service, until Ctrl-C.
 
-With PLAYER_SESSIONS_CASSANDRA_CONTACT_POINTS set no Cassandra is started: that one is used.
+With PLAYER_SESSIONS_CASSANDRA_CONTACT_POINTS set no Cassandra is started: that one is used. What
+can be known to be wrong is said before anything is fetched or started.
 """
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +19,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from dev import toolchain
 from dev.cluster import Cluster, NodeFailed, end_with_parent
 from dev.toolchain import MissingTool, say
+from player_sessions.settings import PREFIX, InvalidSettings, Settings, load
 
 COMMAND = Path(sys.executable).parent / "player-sessions"
+PLAYER = "0a2d12a1a7e145de8bae44c0c6e06629"  # of the README
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -32,37 +37,56 @@ def stop(signum: int, _: object) -> None:
 
 
 def main() -> int:
-    """The exit code: 0 when stopped by a signal."""
+    """The exit code: 0 when stopped by a signal, 2 for bad settings."""
     for each in STOPS:
         signal.signal(each, stop)
     cluster: Cluster | None = None
     try:
-        if bad_settings := run("settings", "--check"):
-            return bad_settings
-        if "PLAYER_SESSIONS_CASSANDRA_CONTACT_POINTS" not in os.environ:
-            port = int(os.environ.get("PLAYER_SESSIONS_CASSANDRA_PORT", "9042"))
-            cluster = Cluster(toolchain.HOME / "run", native_port=port)
-            say(f"starting Cassandra at 127.0.0.1:{port}; its data: {cluster.folder}")
+        settings = load(os.environ)
+        if not can_listen(settings):
+            say(
+                f"{settings.http_host}:{settings.http_port} cannot be listened on, perhaps it is"
+                f" taken: set {PREFIX}HTTP_PORT to another port"
+            )
+            return 1
+        if f"{PREFIX}CASSANDRA_CONTACT_POINTS" not in os.environ:
+            cluster = Cluster(toolchain.HOME / "run", native_port=settings.cassandra_port)
+            say(f"starting Cassandra at 127.0.0.1:{cluster.native_port} (about 10 s)")
+            say(f"its data: {cluster.folder}")
             cluster.start()
-        code = run("schema", "apply")
-        if code:
-            return code
-        say("serving; Ctrl-C ends it. Try the page at /docs, or the lines of README.md")
-        return run("serve")
+        return run("schema", "apply") or run("serve", serving=settings)
     except Stopped:
         return 0
+    except InvalidSettings as error:
+        say(f"bad settings\n{error}")
+        return 2
     except BlockingIOError:
         say("`make run` runs here already: stop it first, or set PLAYER_SESSIONS_DEV_HOME")
     except (MissingTool, NodeFailed) as error:
         say(str(error))
     finally:
-        if cluster is not None:
-            say("stopping Cassandra")
+        if cluster is not None and cluster.running(1):
+            say("stopping Cassandra; its data stay (`make wipe` forgets them)")
             cluster.stop()
     return 1
 
 
-def run(*arguments: str) -> int:
+def can_listen(settings: Settings) -> bool:
+    family = socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET
+    try:
+        socket.create_server((settings.http_host, settings.http_port), family=family).close()
+    except OSError:
+        return False
+    return True
+
+
+def local(settings: Settings) -> str:
+    """The host by which this machine reaches the service."""
+    anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+    return anywhere.get(settings.http_host, settings.http_host)
+
+
+def run(*arguments: str, serving: Settings | None = None) -> int:
     """The command's exit code; when we are stopped it is stopped first."""
     process = subprocess.Popen(
         [COMMAND, *arguments],
@@ -70,11 +94,40 @@ def run(*arguments: str) -> int:
         preexec_fn=end_with_parent(os.getpid()),
     )
     try:
+        if serving and serving.http_port:  # port 0: only the service's log knows which
+            welcome(process, local(serving), serving.http_port)
         return process.wait()
     except Stopped:
         process.terminate()
         process.wait()
         raise
+
+
+def welcome(process: subprocess.Popen[bytes], host: str, port: int) -> None:
+    """Wait until the service is ready, then say where it is and what to try."""
+    while not is_ready(host, port):
+        try:
+            process.wait(0.2)
+            return
+        except subprocess.TimeoutExpired:
+            continue
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    say(
+        f"\nready: {url} (a page to try it: {url}/docs)\n"
+        f"try:   curl {url}/v1/players/{PLAYER}/sessions\n"
+        "       README.md goes on from here. Ctrl-C stops the service and its Cassandra.\n"
+    )
+
+
+def is_ready(host: str, port: int) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=1)
+    try:
+        connection.request("GET", "/health/ready")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 if __name__ == "__main__":

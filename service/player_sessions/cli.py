@@ -41,12 +41,8 @@ def serve() -> None:
 
 @main.command(epilog="Example: player-sessions settings | column -t -s '|'")
 @click.option("--markdown", is_flag=True, help="Print the page docs/settings.md.")
-@click.option("--check", is_flag=True, help="Only check those of the environment.")
-def settings(markdown: bool, check: bool) -> None:
+def settings(markdown: bool) -> None:
     """List every setting, its default and what it is."""
-    if check:
-        _settings()
-        return
     rows = describe()
     if markdown:
         click.echo(

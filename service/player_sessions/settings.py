@@ -15,7 +15,11 @@ from typing import Any
 PREFIX = "PLAYER_SESSIONS_"
 _DEVELOPMENT = f"{PREFIX}DEV_"  # read by dev/, not by the service
 # A Kubernetes Service named player-sessions puts such variables into every pod of its namespace.
-_SERVICE_LINK = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT(_\d+_(TCP|UDP)(_\w+)?)?$")
+# Their values count too, or a misspelt …_PORT of ours would pass for one of them.
+_SERVICE_LINK = re.compile(
+    r"\w+(_SERVICE_HOST=.*|_SERVICE_PORT(_\w+)?=\d+|_PORT(_\d+_(TCP|UDP))?=(tcp|udp)://.*"
+    r"|_PORT_\d+_(TCP|UDP)_(PROTO|PORT|ADDR)=.*)"
+)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)\Z")
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _SWITCH = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
@@ -223,7 +227,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         setting = known.get(variable) or files.get(variable)
         try:
             if setting is None:
-                if not _SERVICE_LINK.search(variable):
+                if not _SERVICE_LINK.fullmatch(f"{variable}={text}"):
                     raise ValueError("no such setting; `player-sessions settings` lists them")
             elif setting.name in values:
                 raise ValueError(f"set as well as {variable.removesuffix('_FILE')}; keep one")

@@ -108,7 +108,8 @@ def test_the_readmes_lines_do_what_it_says_and_ctrl_c_leaves_nothing(home: Path)
     port = str(free_port())
     with make_run(home, CASSANDRA_PORT=port) as run:
         run.ready()
-        assert "Ctrl-C" in run.log.read_text()
+        welcome = f"ready: http://127.0.0.1:{run.port} "
+        wait_for(lambda: welcome in run.log.read_text(), what="it says where it is")
         answers = []
         for block in blocks():
             # As printed, but for the port, which must be this test's own.
@@ -182,6 +183,7 @@ def test_import_as_the_readme_shows_it_makes_and_stores_a_file(home: Path, tmp_p
     ("name", "value", "said"),
     [
         ("HTTP_PROT", "1", "PLAYER_SESSIONS_HTTP_PROT"),
+        ("CASANDRA_PORT", "9043", "PLAYER_SESSIONS_CASANDRA_PORT"),
         ("RETENTION", "soon", "PLAYER_SESSIONS_RETENTION"),
         ("CASSANDRA_PORT", "x", "PLAYER_SESSIONS_CASSANDRA_PORT"),
     ],
@@ -194,4 +196,15 @@ def test_a_bad_setting_is_named_before_anything_is_started(
         log = run.log.read_text()
     assert said in log
     assert "Traceback" not in log
+    assert not (tmp_path / "run" / "node1").exists()
+
+
+def test_a_taken_port_is_named_before_anything_is_started(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with make_run(tmp_path, HTTP_PORT=port) as run:
+            assert run.process.wait(60) != 0
+            log = run.log.read_text()
+    assert f"127.0.0.1:{port}" in log
+    assert "set PLAYER_SESSIONS_HTTP_PORT to another port" in log
     assert not (tmp_path / "run" / "node1").exists()

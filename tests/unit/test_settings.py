@@ -120,6 +120,11 @@ def test_what_kubernetes_and_development_add_is_ignored() -> None:
     assert given(**added) == Settings()
 
 
+@pytest.mark.parametrize("name", ["HTP_PORT", "CASANDRA_PORT", "SERVICE_PORT_X"])
+def test_a_misspelt_port_does_not_pass_for_one_of_kubernetes(name: str) -> None:
+    assert faults(**{name: "none"})[0].startswith(f"{PREFIX}{name}: no such setting")
+
+
 def test_every_setting_is_described_with_its_default() -> None:
     described = {variable: (default, doc) for variable, default, doc in describe()}
     assert described.keys() == {PREFIX + f.name.upper() for f in fields(Settings)}
