@@ -19,8 +19,7 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.params import Parameter
 from litestar.response import Response
-from litestar.response.base import ASGIResponse
-from litestar.types import ASGIApp, Receive, Send
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from player_sessions import __version__, health, openapi, telemetry
 from player_sessions.events import Event, from_ms, read_events, read_rows
@@ -44,8 +43,27 @@ from player_sessions.store import Store, now_ms
 _problems = openapi.problems
 _REFUSALS = _problems(400, 408, 413, 415, 422, 500, 503)
 _READ_REFUSALS = _problems(400, 408, 413, 415, 500, 503)
+_JSON = b"application/json"
 _encode = msgspec.json.Encoder().encode
 _decode_player = msgspec.json.Decoder(openapi.PlayerBody).decode
+
+
+class Answer:
+    """A 200 with a ready body; Litestar's own response would cost 5 µs more."""
+
+    __slots__ = ("_body", "_media_type")
+
+    def __init__(self, body: bytes, media_type: bytes = _JSON) -> None:
+        self._body = body
+        self._media_type = media_type
+
+    async def __call__(self, _: Scope, __: Receive, send: Send) -> None:
+        length = b"%d" % len(self._body)
+        headers = [(b"content-type", self._media_type), (b"content-length", length)]
+        begin: Any = {"type": "http.response.start", "status": 200, "headers": headers}
+        end: Any = {"type": "http.response.body", "body": self._body}
+        await send(begin)
+        await send(end)
 
 
 class Service:
@@ -64,11 +82,15 @@ def _service(request: Request[Any, Any, Any]) -> Service:
 
 async def read_body(request: Request[Any, Any, Any], settings: Settings) -> bytes:
     """The whole body; raises Refused when it is of another type, too large or too slow."""
-    headers = request.headers
-    media_type = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if media_type != "application/json":
+    media_type, encoding = _JSON, b"identity"
+    for name, value in request.scope["headers"]:  # Litestar's Headers would cost 10 µs
+        if name == b"content-type":
+            media_type = value
+        elif name == b"content-encoding":
+            encoding = value
+    if media_type != _JSON and media_type.partition(b";")[0].strip().lower() != _JSON:
         raise Refused(415, UNSUPPORTED_MEDIA_TYPE, "the body must be application/json")
-    if headers.get("content-encoding", "identity").lower() != "identity":
+    if encoding.lower() != b"identity":
         raise Refused(415, UNSUPPORTED_MEDIA_TYPE, "the body must have no Content-Encoding")
     body: bytes = b""
     try:
@@ -102,14 +124,14 @@ async def _ingest(
     operation_class=openapi.Ingest,
     responses=openapi.answer(openapi.Stored, "All events are stored or discarded.") | _REFUSALS,
 )
-async def ingest(request: Request[Any, Any, Any]) -> ASGIResponse:
+async def ingest(request: Request[Any, Any, Any]) -> ASGIApp:
     """Store a batch of 1-10 events, all or none.
 
     `200` means that every event is stored, or was discarded for being older than the retention.
     Sending the same events again is always safe.
     """
     stored, discarded = await _ingest(request, read_events)
-    return ASGIResponse(body=b'{"accepted":%d,"discarded":%d}' % (stored, discarded))
+    return Answer(b'{"accepted":%d,"discarded":%d}' % (stored, discarded))
 
 
 @get(
@@ -127,12 +149,12 @@ async def sessions(
             schema_extra={"pattern": openapi.CURSOR},
         ),
     ] = None,
-) -> ASGIResponse:
+) -> ASGIApp:
     """A player's complete sessions, newest end first, at most 20 at a time."""
     after = None if cursor is None else decode_cursor(cursor)
     player = UUID(player_id)
     page = await _service(request).store.read(player, limit, after)
-    return ASGIResponse(body=_encode(_document(player, page)))
+    return Answer(_encode(_document(player, page)))
 
 
 class Original(Controller):
@@ -152,16 +174,16 @@ class Original(Controller):
         responses=openapi.answer(str, "All events are stored or discarded.", "text/plain")
         | _REFUSALS,
     )
-    async def ingest(self, request: Request[Any, Any, Any]) -> ASGIResponse:
+    async def ingest(self, request: Request[Any, Any, Any]) -> ASGIApp:
         """As `POST /v1/events`, with `rows` for `events`."""
         await _ingest(request, read_rows)
-        return ASGIResponse(body=b"POST success", media_type="text/plain")
+        return Answer(b"POST success", b"text/plain; charset=utf-8")
 
     @get(
         operation_class=openapi.OriginalSessions,
         responses=openapi.answer(openapi.PlayerSessions, "The sessions.") | _READ_REFUSALS,
     )
-    async def sessions(self, request: Request[Any, Any, Any]) -> ASGIResponse:
+    async def sessions(self, request: Request[Any, Any, Any]) -> ASGIApp:
         """The last 20 complete sessions of the player in the body.
 
         Many proxies and clients drop the body of a GET: prefer `/v1/players/{player_id}/sessions`.
@@ -175,9 +197,7 @@ class Original(Controller):
                 f'the body must be {{"player_id": 32 hex digits}}: {error}; did a proxy drop it?'
             )
             raise Refused(400, INVALID_PARAMETER, detail) from None
-        return ASGIResponse(
-            body=_encode(_document(player, await service.store.read(player, 20, None)))
-        )
+        return Answer(_encode(_document(player, await service.store.read(player, 20, None))))
 
 
 def _document(player: UUID, page: Page) -> openapi.PlayerSessions:

@@ -24,7 +24,7 @@ from player_sessions.schema.apply import read_applied
 from player_sessions.sessions import Page, Position, Start, Walk
 from player_sessions.settings import Settings
 from player_sessions.telemetry import log
-from player_sessions.writer import QUEUE_FULL, Writer, batch_rows
+from player_sessions.writer import QUEUE_FULL, Row, Writer, batch_rows
 
 NOT_READY = "not-ready"
 MAX_TTL = 630_720_000  # Cassandra's own bound, 20 years
@@ -100,6 +100,7 @@ class _Open:
                     settings.read_consistency
                 ]
                 self.statements[name] = prepared
+            self.rows = {kind: BoundStatement(self.statements[kind]) for kind in ("start", "end")}
             self.batch_rows = batch_rows(self._limits(), settings.writer_batch_rows)
         except BaseException:
             self.client.shutdown()
@@ -136,7 +137,7 @@ class Store:
         """(stored, discarded); raises StoreError when it is not certain that all are stored."""
         opened = self._ready()
         now, retention = now_ms(), self._settings.retention_ms
-        rows: list[BoundStatement] = []
+        rows: list[Row] = []
         kept = {"start": 0, "end": 0}
         gone = {"start": 0, "end": 0}
         for event in events:
@@ -145,9 +146,7 @@ class Store:
                 gone[event.event] += 1
                 continue
             kept[event.event] += 1
-            row = BoundStatement(opened.statements[event.event])
-            row.values = values  # ready bytes: bind() would cost more than all else
-            rows.append(row)
+            rows.append((opened.rows[event.event], values))
         if rows:
             await self._writer.write(rows)
         for kind in ("start", "end"):

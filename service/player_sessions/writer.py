@@ -22,6 +22,8 @@ from player_sessions.settings import Settings
 QUEUE_FULL = "queue-full"
 
 Send = Callable[[BatchStatement, float, Done], None]
+# A statement, which all its rows share, and the ready bytes of this row; the first is the player.
+Row = tuple[BoundStatement, tuple[bytes, ...]]
 
 
 class _Request:
@@ -29,9 +31,7 @@ class _Request:
 
     __slots__ = ("alone", "expires", "future", "rows")
 
-    def __init__(
-        self, rows: Sequence[BoundStatement], future: asyncio.Future[None], expires: float
-    ) -> None:
+    def __init__(self, rows: Sequence[Row], future: asyncio.Future[None], expires: float) -> None:
         self.rows = rows
         self.future = future
         self.expires = expires
@@ -59,7 +59,7 @@ class Writer:
     def idle(self) -> bool:
         return not self._queue and not self._in_flight
 
-    def write(self, rows: Sequence[BoundStatement]) -> asyncio.Future[None]:
+    def write(self, rows: Sequence[Row]) -> asyncio.Future[None]:
         """Done when all rows are stored; fails with StoreError (or the driver's error: a bug)."""
         if self._queued_rows + len(rows) > self._most_queued:
             raise StoreError(QUEUE_FULL, "too many events are waiting to be stored")
@@ -93,11 +93,10 @@ class Writer:
         return taken
 
     def _commit(self, requests: list[_Request]) -> None:
-        batch = BatchStatement(BatchType.UNLOGGED, consistency_level=self._consistency)
-        batch.is_idempotent = True
-        for request in requests:
-            for row in request.rows:
-                batch.add(row)
+        rows = requests[0].rows
+        if len(requests) > 1:
+            rows = [row for request in requests for row in request.rows]
+        batch = batch_of(rows, self._consistency)
         telemetry.GROUP_ROWS.observe(len(batch))
         self._in_flight += 1
         self._splits.count()
@@ -136,6 +135,19 @@ class Writer:
             self._queued_rows -= len(request.rows)
             _settle(request, StoreError(STORE_TIMEOUT, "the write waited longer than its deadline"))
         self._pump()
+
+
+def batch_of(rows: Sequence[Row], consistency: int) -> BatchStatement:
+    """One UNLOGGED batch, sent to a replica of its first row's player."""
+    batch = BatchStatement(BatchType.UNLOGGED, consistency_level=consistency)
+    batch.is_idempotent = True
+    # Else the batch would ask the shared statement, which remembers the player it had first.
+    batch.routing_key = rows[0][1][0]
+    batch.keyspace = rows[0][0].keyspace
+    for statement, values in rows:
+        statement.values = values  # add() copies them; binding would cost more than all else
+        batch.add(statement)
+    return batch
 
 
 def _settle(request: _Request, error: BaseException | None) -> None:

@@ -13,7 +13,7 @@ from cassandra.query import BatchStatement, BatchType, BoundStatement
 
 from player_sessions.events import Event, from_ms
 from player_sessions.store import _CQL, row_of
-from player_sessions.writer import ROW_BYTES
+from player_sessions.writer import ROW_BYTES, batch_of
 from tests.store.conftest import RunningStore
 from tests.support import DAY_MS, now_ms
 
@@ -50,17 +50,18 @@ def test_ready_bytes_make_the_frame_that_binding_makes(
 ) -> None:
     prepared = superuser.prepare(_CQL[kind].format(keyspace))
     now = now_ms()
-    ready, bound = BatchStatement(BatchType.UNLOGGED), BatchStatement(BatchType.UNLOGGED)
+    shared, rows, bound = BoundStatement(prepared), [], BatchStatement(BatchType.UNLOGGED)
     for age in (0, 1, 999, 86_400_123, YEAR_MS - 1):
         for country in ("AA", "FI", "ZZ"):
             event = Event(uuid4(), uuid4(), kind, from_ms(now - age), country)  # type: ignore[arg-type]
             values = row_of(event, YEAR_MS, now)
-            row = BoundStatement(prepared)
-            row.values = values
-            ready.add(row)
+            assert values is not None
+            rows.append((shared, values))
             bound.add(prepared, driver_values(event, now))
-            assert row.routing_key == event.player_id.bytes
+    ready = batch_of(rows, ConsistencyLevel.LOCAL_QUORUM)
     assert frame(ready) == frame(bound)
+    assert (ready.routing_key, ready.keyspace) == (bound.routing_key, bound.keyspace)
+    assert batch_of(rows[1:], ConsistencyLevel.LOCAL_QUORUM).routing_key == rows[1][1][0]
 
 
 @pytest.mark.parametrize("kind", ["start", "end"])
@@ -69,13 +70,13 @@ def test_a_row_counts_at_most_its_bound_against_the_servers_batch_size(
 ) -> None:
     prepared = superuser.prepare(_CQL[kind].format(keyspace))
     now, count = now_ms(), 1500
-    batch = BatchStatement(BatchType.UNLOGGED)
+    shared, rows = BoundStatement(prepared), []
     for _ in range(count):
         event = Event(uuid4(), uuid4(), kind, from_ms(now), "FI")  # type: ignore[arg-type]
-        row = BoundStatement(prepared)
-        row.values = row_of(event, YEAR_MS, now)
-        batch.add(row)
-    answer = superuser.execute_async(batch)
+        values = row_of(event, YEAR_MS, now)
+        assert values is not None
+        rows.append((shared, values))
+    answer = superuser.execute_async(batch_of(rows, ConsistencyLevel.LOCAL_QUORUM))
     answer.result()
     (size,) = [int(m[1]) for w in answer.warnings if (m := re.search(r"is of size (\d+)", w))]
     assert ROW_BYTES / 2 < size / count <= ROW_BYTES

@@ -11,7 +11,7 @@ from cassandra.query import BatchStatement, BoundStatement, PreparedStatement
 
 from player_sessions.driver import Done, StoreError
 from player_sessions.settings import Settings
-from player_sessions.writer import Writer, batch_rows
+from player_sessions.writer import Row, Writer, batch_rows
 
 ONE_RANGE = StoreError("store-timeout", "x", one_range=True)
 OVERLOADED = StoreError("store-overloaded", "x")
@@ -20,8 +20,11 @@ OVERLOADED = StoreError("store-overloaded", "x")
 PREPARED = PreparedStatement([], b"id", [], "INSERT", "games", 5, [], None)
 
 
-def rows(count: int) -> list[BoundStatement]:
-    return [BoundStatement(PREPARED) for _ in range(count)]
+STATEMENT = BoundStatement(PREPARED)
+
+
+def rows(count: int) -> list[Row]:
+    return [(STATEMENT, (b"player",)) for _ in range(count)]
 
 
 class Cassandra:
