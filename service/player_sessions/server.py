@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 from collections.abc import Iterator
@@ -70,6 +71,10 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, _stop, server, stop)
+    # What exists now stays: do not look at it again and again. Requests leave no cycles, so that
+    # the collector need not come every few requests either.
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
     connecting = asyncio.create_task(store.run())
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     host, port = listener.getsockname()[:2]

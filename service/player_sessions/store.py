@@ -51,6 +51,12 @@ _CQL = {
     "newer_ends": "SELECT ended_at, session_id FROM {0}.session_ends"
     " WHERE player_id = ? AND ended_at >= ? AND session_id IN ? ALLOW FILTERING",
 }
+_KINDS = ("start", "end")
+# labels() takes a lock and a look-up: done once.
+_STORED = {kind: telemetry.EVENTS.labels(kind, "stored") for kind in _KINDS}
+_DISCARDED = {kind: telemetry.EVENTS.labels(kind, "discarded") for kind in _KINDS}
+_WRITE_SECONDS = telemetry.STORE_SECONDS.labels("write")
+_READ_SECONDS = telemetry.STORE_SECONDS.labels("read")
 
 
 def now_ms() -> int:
@@ -100,7 +106,7 @@ class _Open:
                     settings.read_consistency
                 ]
                 self.statements[name] = prepared
-            self.rows = {kind: BoundStatement(self.statements[kind]) for kind in ("start", "end")}
+            self.rows = {kind: BoundStatement(self.statements[kind]) for kind in _KINDS}
             self.batch_rows = batch_rows(self._limits(), settings.writer_batch_rows)
         except BaseException:
             self.client.shutdown()
@@ -149,9 +155,10 @@ class Store:
             rows.append((opened.rows[event.event], values))
         if rows:
             await self._writer.write(rows)
-        for kind in ("start", "end"):
-            telemetry.EVENTS.labels(kind, "stored").inc(kept[kind])
-            telemetry.EVENTS.labels(kind, "discarded").inc(gone[kind])
+        for counters, counts in ((_STORED, kept), (_DISCARDED, gone)):
+            for kind, count in counts.items():
+                if count:
+                    counters[kind].inc(count)
         return len(rows), len(events) - len(rows)
 
     async def read(self, player_id: UUID, limit: int, after: Position | None) -> Page:
@@ -166,7 +173,7 @@ class Store:
             page = await self._walk(opened, player_id, walk, begun + self._settings.deadline)
         finally:
             self._reads -= 1
-        telemetry.STORE_SECONDS.labels("read").observe(self._loop.time() - begun)
+        _READ_SECONDS.observe(self._loop.time() - begun)
         telemetry.SESSIONS.inc(len(page.sessions))
         telemetry.INCOMPLETE.inc(walk.incomplete)
         telemetry.NEGATIVE.inc(sum(s.ended_at < s.started_at for s in page.sessions))
@@ -236,7 +243,7 @@ class Store:
         begun = self._loop.time()
 
         def measured(rows: Rows | None, error: BaseException | None) -> None:
-            telemetry.STORE_SECONDS.labels("write").observe(self._loop.time() - begun)
+            _WRITE_SECONDS.observe(self._loop.time() - begun)
             done(rows, None if error is None else _counted(error))
 
         self._open.client.send(batch, deadline, self._budget, measured)
