@@ -232,7 +232,10 @@ def measure(job: Job) -> Measured:
 def main() -> int:
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
     try:
-        sys.stdout.buffer.write(msgspec.json.encode(measure(job)))
+        answer = msgspec.json.encode(measure(job))
+        # Not sys.stdout: under PYTHONUNBUFFERED it may write a part only, and says nothing.
+        with open(sys.stdout.fileno(), "wb", closefd=False) as output:
+            output.write(answer)
     except (WrongAnswer, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
