@@ -21,11 +21,11 @@ import msgspec
 
 from dev.cluster import Cluster, NodeFailed
 from dev.toolchain import MissingTool
-from loadtest.bench import contenders, store
+from loadtest.bench import contenders, page, store
 from loadtest.bench.contenders import CONTENDERS, ROOT, NotReady, Running
 from loadtest.bench.generator import Job, Measured
 from loadtest.bench.progress import Progress
-from loadtest.bench.report import Figure, Report, Scenario, figure, write_page
+from loadtest.bench.report import Figure, Report, Scenario, figure
 from player_sessions.settings import PREFIX, load
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -167,15 +167,20 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def _command(options: argparse.Namespace) -> str:
+    """What was typed, without the folders of whoever typed it."""
+    words = [options.json.name if word == str(options.json) else word for word in sys.argv[1:]]
+    return shlex.join(["python", "-m", "loadtest.bench", *words])
+
+
 def _finish(options: argparse.Namespace, report: Report) -> int:
     given = {k: v for k, v in vars(options).items() if k not in ("json", "write", "strict")}
-    command = shlex.join(["python", "-m", "loadtest.bench", *sys.argv[1:]])
-    document = report.document(command, given)
+    document = report.document(_command(options), given)
     print(report.tables())
     if options.json:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode(document)) + b"\n")
     if options.write:
-        write_page(PAGE, document, report.tables())
+        page.write(PAGE, document, report.tables())
     return int(options.strict and not all(each.holds for each in report.expectations()))
 
 

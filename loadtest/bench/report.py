@@ -1,28 +1,18 @@
-"""From the figures of all rounds to medians, expectations, JSON and the page's tables."""
+"""From the figures of all rounds to medians, expectations, JSON and tables."""
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
-import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from dev import toolchain
 from loadtest.bench.contenders import CONTENDERS
 from loadtest.bench.generator import Measured
-
-_BEGIN, _END = "<!-- bench:begin -->\n", "<!-- bench:end -->\n"
-_PACKAGES = (
-    "cassandra-driver", "litestar", "uvicorn", "uvloop", "httptools", "msgspec", "flask",
-)  # fmt: skip
+from loadtest.bench.page import machine
 
 
 @dataclass(frozen=True)
@@ -240,36 +230,3 @@ def _cell(value: Spread) -> str:
 
 def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def machine() -> dict[str, str]:
-    """What the figures depend on, without a name of this machine."""
-    run = subprocess.run([toolchain.java(), "-version"], capture_output=True, text=True)
-    jars = list(toolchain.jars().glob("cassandra-all-*.jar"))
-    return {
-        "processor": _processor(),
-        "cores": str(os.cpu_count()),
-        "kernel": platform.release().partition("-")[0],
-        "Python": platform.python_version(),
-        "Java": run.stderr.splitlines()[0].split('"')[1],
-        "Cassandra": jars[0].stem.removeprefix("cassandra-all-"),
-        **{name: version(name) for name in _PACKAGES},
-    }
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
-
-
-def write_page(page: Path, document: dict[str, Any], tables: str) -> None:
-    """Replace what stands between the page's markers."""
-    before, begin, rest = page.read_text().partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not begin or not end:
-        raise ValueError(f"{page} lacks the lines {_BEGIN.strip()} and {_END.strip()}")
-    machine = ", ".join(f"{name} {value}" for name, value in document["machine"].items())
-    made = f"Measured {document['date']} with `{document['command']}` on: {machine}.\n\n{tables}\n"
-    page.write_text(before + begin + made + end + after)
