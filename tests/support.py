@@ -94,9 +94,12 @@ def _event(kind: str, player: uuid.UUID, session: uuid.UUID, at: int) -> dict[st
 
 
 class Server:
-    """`player-sessions serve` as a process of its own, known only by its port and its log."""
+    """`player-sessions serve` as a process of its own, known only by its ports and its log.
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    `probe` names the field of the log that has the address of health and metrics.
+    """
+
+    def __init__(self, environ: Mapping[str, str], probe: str = "url") -> None:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
         self.lines: list[str] = []
         self.process = subprocess.Popen(
@@ -113,6 +116,7 @@ class Server:
             self.kill()
             raise
         self.url: str = listening[0]["url"]
+        self.probe_url: str = listening[0][probe]
         self.http = httpx.Client(base_url=self.url, timeout=30)
 
     def __enter__(self) -> Self:
@@ -138,7 +142,7 @@ class Server:
 
     def ready(self) -> Self:
         wait_for(
-            lambda: self.http.get("/health/ready").status_code == 200,
+            lambda: self.http.get(f"{self.probe_url}/health/ready").status_code == 200,
             what=f"the service is ready; its log: {self.lines[-3:]}",
         )
         return self

@@ -12,12 +12,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from player_sessions import server, telemetry
-from player_sessions.api import Service
+from player_sessions import server
 from player_sessions.driver import translate
 from player_sessions.events import Event, read_events
+from player_sessions.service import Service
 from player_sessions.settings import load
 from player_sessions.store import Store, now_ms
+from player_sessions.telemetry import metrics
 
 
 class EachEventStore(Store):
@@ -41,7 +42,7 @@ class EachEventStore(Store):
             statement = opened.statements[event.event]
             future = opened.client.session.execute_async(statement, _values(event, retention, now))
             future.add_callbacks(stored, failed)
-            telemetry.EVENTS.labels(event.event, "stored").inc()
+            metrics.EVENTS.labels(event.event, "accepted").inc()
         if kept:
             await done
         return len(kept), len(events) - len(kept)

@@ -1,4 +1,4 @@
-"""The command `player-sessions`: serve, schema apply, schema status, import, settings."""
+"""The command `player-sessions`: serve, schema, import, keys, settings, metrics."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from player_sessions import __version__
+from player_sessions.keys import SCOPES
 from player_sessions.settings import InvalidSettings, Settings, describe, load
 
 
@@ -58,18 +59,18 @@ def settings(markdown: bool) -> None:
         click.echo(f"{variable:{width}}  {default or '-':16} {doc}")
 
 
-@main.command(epilog="Example: player-sessions metrics > docs/metrics.md")
-def metrics() -> None:
+@main.command("metrics", epilog="Example: player-sessions metrics > docs/metrics.md")
+def metrics_() -> None:
     """Print the page docs/metrics.md: every metric at /metrics."""
-    from player_sessions import telemetry
+    from player_sessions.telemetry import metrics
 
     click.echo(
         "# Metrics\n\n`make docs` writes this page from the code. Beside these, /metrics has"
     )
     click.echo("the usual `process_…` and `python_…` of prometheus-client.\n")
-    click.echo("| metric | kind | labels | what it is |\n|---|---|---|---|")
-    for name, kind, labels, text in telemetry.describe():
-        click.echo(f"| `{name}` | {kind} | {labels} | {text} |")
+    click.echo("| metric | kind | unit | labels | what it is |\n|---|---|---|---|---|")
+    for name, kind, unit, labels, text in metrics.describe():
+        click.echo(f"| `{name}` | {kind} | {unit} | {labels} | {text} |")
 
 
 @main.command(
@@ -136,6 +137,45 @@ def import_(
             patience=patience,
         )
     )
+
+
+@main.group()
+def keys() -> None:
+    """API keys, of which only hashes are kept."""
+
+
+@keys.command(
+    "new", epilog="Example: player-sessions keys new --name my-game --scope ingest --file keys.txt"
+)
+@click.option("--name", default="key", show_default=True, help="Whose it is, for people.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    required=True,
+    type=click.Choice(SCOPES),
+    help="What it may do; give it again for more.",
+)
+@click.option("--file", type=click.Path(path_type=Path), help="Append its line to this file.")
+def new_key(name: str, scopes: tuple[str, ...], file: Path | None) -> None:
+    """Make a key: it is printed once, and the line for PLAYER_SESSIONS_KEYS_FILE after it.
+
+    A key in a game client should have the scope ingest and no other: with it nobody can read.
+    """
+    from player_sessions.keys import InvalidKeys, new_key, parse
+
+    key, line = new_key(name, sorted(set(scopes)))
+    try:
+        parse(line)
+        if file is not None:
+            with file.open("a", encoding="utf-8") as appended:
+                appended.write(line + "\n")
+    except (InvalidKeys, OSError) as error:
+        _say(f"player-sessions: {error}")
+        sys.exit(1)
+    click.echo(key)
+    if file is None:
+        _say(f"keep the key; this line goes into the keys file:\n{line}")
 
 
 @main.group()

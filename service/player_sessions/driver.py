@@ -44,9 +44,9 @@ from cassandra.protocol import (
 )
 from cassandra.query import Statement, tuple_factory
 
-from player_sessions import telemetry
 from player_sessions.settings import Settings
-from player_sessions.telemetry import log
+from player_sessions.telemetry import metrics
+from player_sessions.telemetry.logs import log
 
 Rows = Sequence[tuple[Any, ...]]
 Done = Callable[[Rows | None, BaseException | None], None]
@@ -161,9 +161,16 @@ class Client:
     def shutdown(self) -> None:
         self.cluster.shutdown()
 
-    @property
-    def any_node_up(self) -> bool:
-        return any(host.is_up for host in self.cluster.metadata.all_hosts())
+    def nodes(self) -> tuple[int, int]:
+        """How many nodes are up, and how many are not."""
+        hosts = self.cluster.metadata.all_hosts()
+        up = sum(bool(host.is_up) for host in hosts)
+        return up, len(hosts) - up
+
+    def connections(self) -> int:
+        """Open connections, the control connection not counted."""
+        pools = self.session.get_pool_state().values()
+        return sum(pool["open_count"] for pool in pools)
 
     def send(
         self,
@@ -251,7 +258,7 @@ class _Attempts:
             self._ask_next(fault)
         elif self._may_retry(fault):
             self._retried = True
-            telemetry.STORE_EXTRA.labels("retry").inc()
+            metrics.STORE_EXTRA.labels("retry").inc()
             self._ask_next(fault)
         elif not self._open:
             self._finish(None, fault)
@@ -268,7 +275,7 @@ class _Attempts:
         left = self._deadline - (self._client._loop.time() - self._begun)
         self._timer = self._client._loop.call_later(max(0.0, left), self._expire)
         if self._budget.take():
-            telemetry.STORE_EXTRA.labels("speculation").inc()
+            metrics.STORE_EXTRA.labels("speculation").inc()
             self._ask_next(StoreError(STORE_UNAVAILABLE, "no other node of Cassandra is up"))
 
     def _expire(self) -> None:

@@ -64,10 +64,12 @@ class PlayerBody(msgspec.Struct, frozen=True):
 
 def problems(*statuses: int) -> dict[int, ResponseSpec]:
     texts = {
-        400: "Not JSON, or a bad parameter.",
+        400: "Not JSON, not gzip, or a bad parameter.",
+        401: "Where keys are asked for: none or a wrong one was sent.",
+        403: "The key may not do that.",
         408: "The body took too long to arrive.",
         413: "The body is too large.",
-        415: "The body is not application/json.",
+        415: "The body is not application/json, plain or gzip.",
         422: "Some events cannot be stored; none was.",
         500: "A fault of the service.",
         503: "Not now: send the same request again after Retry-After seconds.",

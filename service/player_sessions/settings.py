@@ -6,6 +6,7 @@ A setting `x` comes from `PLAYER_SESSIONS_X`, a secret also from the file that
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -118,6 +119,27 @@ class Settings:
 
     http_host: str = _setting("127.0.0.1", "Address to listen on.")
     http_port: int = _setting(8080, "Port to listen on; 0: any.", _number(int, 0, 65535))
+    operations_port: int | None = _setting(
+        None,
+        "Port for health, metrics and the log's level alone; empty: the port above.",
+        _number(int, 0, 65535),
+    )
+    auth: str = _setting(
+        "auto",
+        "auto: keys are asked for where there is a keys file, and without one only a loopback"
+        " address is served. off: none are asked for, on any address.",
+        _one_of("auto", "off"),
+    )
+    keys_file: str = _setting("", "File of hashed keys, read again when it changes.")
+    max_connections: int = _setting(
+        10_000, "Most open HTTP connections; above it a new one gets 503.", _number(int, 1, 10**6)
+    )
+    head_timeout: float = _setting(
+        10.0, "Time a client has to send a request's head, else it is cut.", _duration(0.5, 600)
+    )
+    idle_timeout: float = _setting(
+        75.0, "Time a connection may wait for its next request.", _duration(0.5, 3600)
+    )
 
     cassandra_contact_points: tuple[str, ...] = _setting(
         ("127.0.0.1",), "Some nodes of Cassandra, with commas; the others are found.", _names
@@ -174,6 +196,12 @@ class Settings:
     )
     writer_queue_rows: int = _setting(
         5000, "Rows that may wait; above it requests get 503.", _number(int, 10, 1_000_000)
+    )
+    queue_wait: float = _setting(
+        1.0,
+        "Longest expected wait for a group commit, at most half the deadline; above it requests"
+        " get 503 unread.",
+        _duration(0.01, 60),
     )
     reads_in_flight: int = _setting(
         256, "Reads under way at once; above it requests get 503.", _number(int, 1, 10_000)
@@ -260,7 +288,23 @@ def _contradictions(settings: Settings) -> list[str]:
             faults.append(f"{PREFIX}CASSANDRA_TLS_{name.upper()}: no such file: {path}")
     if settings.speculation_after > settings.deadline:
         faults.append(f"{PREFIX}SPECULATION_AFTER: must not exceed {PREFIX}DEADLINE")
+    if settings.operations_port and settings.operations_port == settings.http_port:
+        faults.append(f"{PREFIX}OPERATIONS_PORT: leave it empty to share {PREFIX}HTTP_PORT")
+    if settings.auth == "off" and settings.keys_file:
+        faults.append(f"{PREFIX}AUTH: off, although {PREFIX}KEYS_FILE is set; keep one")
+    if settings.auth != "off" and not settings.keys_file and not _is_loopback(settings.http_host):
+        faults.append(
+            f"{PREFIX}HTTP_HOST: not a loopback address, so that anyone may call: set"
+            f" {PREFIX}KEYS_FILE (`player-sessions keys new` makes a key) or {PREFIX}AUTH=off"
+        )
     return faults
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def describe() -> list[tuple[str, str, str]]:
@@ -282,6 +326,8 @@ def _durations() -> set[str]:
 
 
 def _text(value: Any, *, is_duration: bool) -> str:
+    if value is None:
+        return ""
     if is_duration:
         return format_duration(value)
     if isinstance(value, bool):

@@ -11,27 +11,34 @@ import asyncio
 import struct
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from cassandra import ConsistencyLevel, Unauthorized
-from cassandra.query import BatchStatement, BoundStatement, PreparedStatement
+from cassandra.query import BatchStatement, BoundStatement, PreparedStatement, SimpleStatement
 
-from player_sessions import schema, telemetry
+from player_sessions import schema
 from player_sessions.driver import Budget, Client, Done, Rows, StoreError, translate
 from player_sessions.events import Event, from_ms, to_ms
 from player_sessions.schema.apply import read_applied
 from player_sessions.sessions import Page, Position, Start, Walk
 from player_sessions.settings import Settings
-from player_sessions.telemetry import log
-from player_sessions.writer import QUEUE_FULL, Row, Writer, batch_rows
+from player_sessions.telemetry import metrics
+from player_sessions.telemetry.logs import log
+from player_sessions.telemetry.traces import span_of_task
+from player_sessions.writer import Row, Writer, batch_rows
+
+if TYPE_CHECKING:
+    from player_sessions.telemetry.otlp import Tracing
 
 NOT_READY = "not-ready"
+TOO_MANY_READS = "too-many-reads"
 MAX_TTL = 630_720_000  # Cassandra's own bound, 20 years
 EXTRA_ENDS = 4  # rows read beyond the limit at first, for ends without a start
 NEXT_ENDS = 100
 MAX_ENDS = 500  # a read walks over no more rows than this, then answers with a cursor
 _CHECK_SECONDS = 10.0
+_CLOCK_SECONDS = 30.0
 _REBUILD_SECONDS = 10.0
 _LONG = struct.Struct(">q").pack
 _INT = struct.Struct(">i").pack
@@ -51,12 +58,15 @@ _CQL = {
     "newer_ends": "SELECT ended_at, session_id FROM {0}.session_ends"
     " WHERE player_id = ? AND ended_at >= ? AND session_id IN ? ALLOW FILTERING",
 }
+_NOW = "SELECT toUnixTimestamp(now()) FROM system.local"
 _KINDS = ("start", "end")
 # labels() takes a lock and a look-up: done once.
-_STORED = {kind: telemetry.EVENTS.labels(kind, "stored") for kind in _KINDS}
-_DISCARDED = {kind: telemetry.EVENTS.labels(kind, "discarded") for kind in _KINDS}
-_WRITE_SECONDS = telemetry.STORE_SECONDS.labels("write")
-_READ_SECONDS = telemetry.STORE_SECONDS.labels("read")
+_ACCEPTED = {kind: metrics.EVENTS.labels(kind, "accepted") for kind in _KINDS}
+_DISCARDED = {kind: metrics.EVENTS.labels(kind, "discarded") for kind in _KINDS}
+_WRITE_SECONDS = metrics.STORE_SECONDS.labels("write")
+_READ_SECONDS = metrics.STORE_SECONDS.labels("read")
+_BATCH_EVENTS = metrics.BATCH_EVENTS.labels()
+_EVENT_LAG = metrics.EVENT_LAG.labels()
 
 
 def now_ms() -> int:
@@ -114,8 +124,10 @@ class _Open:
 
     def check_schema(self, keyspace: str) -> None:
         applied = read_applied(self.client.session.execute, keyspace)
-        telemetry.SCHEMA_VERSION.set(schema.newest_done(applied))
-        if reason := schema.mismatch(applied, schema.migrations()):
+        metrics.SCHEMA_VERSION.set(schema.newest_done(applied))
+        reason = schema.mismatch(applied, schema.migrations())
+        metrics.SCHEMA_MISMATCH.set(reason is not None)
+        if reason:
             raise StoreError(NOT_READY, reason)
 
     def _limits(self) -> dict[str, Any]:
@@ -130,14 +142,25 @@ class _Open:
 class Store:
     """Writes events, reads sessions; `reason` says why it cannot now, or is None."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tracing: Tracing | None = None) -> None:
         self.reason: str | None = "connecting to Cassandra"
         self._settings = settings
+        self._tracing = tracing
         self._open: _Open | None = None
         self._budget = Budget(settings.extra_requests)
         self._reads = 0
         self._loop = asyncio.get_running_loop()
         self._writer = Writer(settings, self._send, self._loop)
+        metrics.QUEUED_ROWS.set_function(lambda: self._writer.queued_rows)
+        metrics.QUEUE_AGE.set_function(lambda: self._writer.queue_age)
+
+    def surplus(self, operation: str) -> StoreError | None:
+        """Why one more request of this operation, write or read, is too much now, or None."""
+        if operation == "write":
+            return self._writer.surplus()
+        if operation == "read" and self._reads >= self._settings.reads_in_flight:
+            return StoreError(TOO_MANY_READS, "too many reads are under way")
+        return None
 
     async def write(self, events: Sequence[Event]) -> tuple[int, int]:
         """(stored, discarded); raises StoreError when it is not certain that all are stored."""
@@ -147,6 +170,7 @@ class Store:
         kept = {"start": 0, "end": 0}
         gone = {"start": 0, "end": 0}
         for event in events:
+            _EVENT_LAG.observe((now - event.at_ms) / 1000)
             values = row_of(event, retention, now)
             if values is None:
                 gone[event.event] += 1
@@ -155,7 +179,8 @@ class Store:
             rows.append((opened.rows[event.event], values))
         if rows:
             await self._writer.write(rows)
-        for counters, counts in ((_STORED, kept), (_DISCARDED, gone)):
+        _BATCH_EVENTS.observe(len(events))
+        for counters, counts in ((_ACCEPTED, kept), (_DISCARDED, gone)):
             for kind, count in counts.items():
                 if count:
                     counters[kind].inc(count)
@@ -164,8 +189,8 @@ class Store:
     async def read(self, player_id: UUID, limit: int, after: Position | None) -> Page:
         """The player's newest complete sessions below `after`; raises StoreError."""
         opened = self._ready()
-        if self._reads >= self._settings.reads_in_flight:
-            raise StoreError(QUEUE_FULL, "too many reads are under way")
+        if surplus := self.surplus("read"):
+            raise surplus
         self._reads += 1
         begun = self._loop.time()
         try:
@@ -174,9 +199,9 @@ class Store:
         finally:
             self._reads -= 1
         _READ_SECONDS.observe(self._loop.time() - begun)
-        telemetry.SESSIONS.inc(len(page.sessions))
-        telemetry.INCOMPLETE.inc(walk.incomplete)
-        telemetry.NEGATIVE.inc(sum(s.ended_at < s.started_at for s in page.sessions))
+        metrics.SESSIONS.inc(len(page.sessions))
+        metrics.INCOMPLETE.inc(walk.incomplete)
+        metrics.NEGATIVE.inc(sum(s.ended_at < s.started_at for s in page.sessions))
         return page
 
     async def _walk(self, opened: _Open, player_id: UUID, walk: Walk, until: float) -> Page:
@@ -225,26 +250,40 @@ class Store:
         walk.add(ends, found, _positions(newer))
 
     async def _fetch(self, opened: _Open, name: str, until: float, *values: Any) -> Rows:
+        span, parent, failed = None, span_of_task.get(), None
+        if self._tracing is not None and parent is not None:
+            table = "session_starts" if name == "starts" else "session_ends"
+            span = self._tracing.begin_query(self._settings.keyspace, table, parent)
         try:
             statement = opened.statements[name].bind(values)
-            return await opened.client.fetch(
-                statement, max(0.0, until - self._loop.time()), self._budget
-            )
+            left = max(0.0, until - self._loop.time())
+            return await opened.client.fetch(statement, left, self._budget)
         except Exception as error:
-            raise _counted(error) from error
+            failed = _counted(error)
+            raise failed from error
+        finally:
+            if self._tracing is not None and span is not None:
+                self._tracing.end_store(span, failed)
 
     def _ready(self) -> _Open:
         if self.reason is not None or self._open is None:
             raise StoreError(NOT_READY, self.reason or "not connected")
         return self._open
 
-    def _send(self, batch: BatchStatement, deadline: float, done: Done) -> None:
+    def _send(
+        self, batch: BatchStatement, deadline: float, done: Done, spans: Sequence[Any]
+    ) -> None:
         assert self._open is not None
-        begun = self._loop.time()
+        begun, span = self._loop.time(), None
+        if self._tracing is not None and spans:
+            span = self._tracing.begin_batch(self._settings.keyspace, len(batch), spans)
 
         def measured(rows: Rows | None, error: BaseException | None) -> None:
             _WRITE_SECONDS.observe(self._loop.time() - begun)
-            done(rows, None if error is None else _counted(error))
+            fault = None if error is None else _counted(error)
+            if self._tracing is not None and span is not None:
+                self._tracing.end_store(span, fault)
+            done(rows, fault)
 
         self._open.client.send(batch, deadline, self._budget, measured)
 
@@ -252,15 +291,19 @@ class Store:
         """Keep connected until cancelled; never raises for what Cassandra does."""
         await self._connect()
         checked = up = self._loop.time()
+        clock_read = up - _CLOCK_SECONDS
         while True:
             await asyncio.sleep(1)
             assert self._open is not None
             now = self._loop.time()
-            if self._open.client.any_node_up:
+            if self._look_at_nodes(self._open.client):
                 up = now
                 if now - checked >= _CHECK_SECONDS:
                     await self._check_schema(self._open)
                     checked = now
+                if now - clock_read >= _CLOCK_SECONDS:
+                    await self._compare_clocks(self._open.client)
+                    clock_read = now
             elif now - up >= _REBUILD_SECONDS:
                 log.warning(
                     "no node has been up for long: connecting again from the contact points"
@@ -288,6 +331,23 @@ class Store:
         log.info("connected to Cassandra", batch_rows=opened.batch_rows)
         if before is not None:
             await asyncio.to_thread(before.client.shutdown)
+
+    def _look_at_nodes(self, client: Client) -> bool:
+        """Whether any node is up."""
+        up, down = client.nodes()
+        metrics.DRIVER_NODES.labels("up").set(up)
+        metrics.DRIVER_NODES.labels("down").set(down)
+        metrics.DRIVER_CONNECTIONS.set(client.connections())
+        return up > 0
+
+    async def _compare_clocks(self, client: Client) -> None:
+        """With a node's, at the middle of the question's way."""
+        asked = time.time()
+        try:
+            rows = await client.fetch(SimpleStatement(_NOW), self._settings.deadline, self._budget)
+        except Exception:  # Cassandra's health shows elsewhere
+            return
+        metrics.CLOCK_SKEW.set((asked + time.time()) / 2 - rows[0][0] / 1000)
 
     async def _check_schema(self, opened: _Open) -> None:
         reason = None
@@ -319,5 +379,5 @@ def _positions(rows: Rows) -> list[Position]:
 
 def _counted(error: BaseException) -> BaseException:
     fault = translate(error)
-    telemetry.STORE_ERRORS.labels(fault.reason if isinstance(fault, StoreError) else "bug").inc()
+    metrics.STORE_ERRORS.labels(fault.reason if isinstance(fault, StoreError) else "bug").inc()
     return fault

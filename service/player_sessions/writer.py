@@ -1,8 +1,8 @@
 """Group commit: the events of requests that arrive together go to Cassandra in one batch.
 
-While a few batches are in flight, requests wait in a bounded queue; when one returns, the next
-takes all that waits, up to a number of rows. A lone request is sent at once: there is no timer.
-A request is never divided between batches.
+While two batches are in flight, requests wait in a bounded queue; when one returns, the next takes
+all that waits, up to a number of rows. More batches than two fly only when they are full. A lone
+request is sent at once: there is no timer. A request is never divided between batches.
 """
 
 from __future__ import annotations
@@ -15,13 +15,19 @@ from typing import Any
 from cassandra import ConsistencyLevel
 from cassandra.query import BatchStatement, BatchType, BoundStatement
 
-from player_sessions import telemetry
 from player_sessions.driver import STORE_TIMEOUT, Budget, Done, StoreError
 from player_sessions.settings import Settings
+from player_sessions.telemetry import metrics
+from player_sessions.telemetry.traces import span_of_task
 
 QUEUE_FULL = "queue-full"
+OVERLOADED = "overloaded"
+_EAGER = 2  # batches in flight up to which one is sent without being full
+_GROUP_ROWS = metrics.GROUP_ROWS.labels()
+_SPLITS = metrics.STORE_EXTRA.labels("split")
 
-Send = Callable[[BatchStatement, float, Done], None]
+# What sends a batch within so many seconds, on behalf of these spans.
+Send = Callable[[BatchStatement, float, Done, Sequence[Any]], None]
 # A statement, which all its rows share, and the ready bytes of this row; the first is the player.
 Row = tuple[BoundStatement, tuple[bytes, ...]]
 
@@ -29,12 +35,13 @@ Row = tuple[BoundStatement, tuple[bytes, ...]]
 class _Request:
     """The rows of one request, who waits for them and until when (loop time)."""
 
-    __slots__ = ("alone", "expires", "future", "rows")
+    __slots__ = ("alone", "expires", "future", "rows", "span")
 
     def __init__(self, rows: Sequence[Row], future: asyncio.Future[None], expires: float) -> None:
         self.rows = rows
         self.future = future
         self.expires = expires
+        self.span = span_of_task.get()
         self.alone = False  # written apart, after a batch it shared has failed
 
 
@@ -48,6 +55,8 @@ class Writer:
         self._deadline = settings.deadline
         self._most_in_flight = settings.writer_batches_in_flight
         self._most_queued = settings.writer_queue_rows
+        self._longest_wait = min(settings.queue_wait, settings.deadline / 2)
+        self._latency = 0.0  # of a batch in seconds, a moving average
         self._consistency = ConsistencyLevel.name_to_value[settings.write_consistency]
         self._splits = Budget(0.1, at_rest=10)
         self._queue: deque[_Request] = deque()
@@ -59,10 +68,34 @@ class Writer:
     def idle(self) -> bool:
         return not self._queue and not self._in_flight
 
+    @property
+    def queued_rows(self) -> int:
+        return self._queued_rows
+
+    @property
+    def queue_age(self) -> float:
+        """Seconds that the oldest request has waited."""
+        if not self._queue:
+            return 0.0
+        return max(0.0, self._loop.time() + self._deadline - self._queue[0].expires)
+
+    def surplus(self, rows: int = 1) -> StoreError | None:
+        """Why a request with so many rows should not wait, or None.
+
+        The expected wait is Little's law: what is queued, by what leaves: so many full batches at
+        once, each in the latency measured of late.
+        """
+        if self._queued_rows + rows > self._most_queued:
+            return StoreError(QUEUE_FULL, "too many events are waiting to be stored")
+        batches = self._queued_rows / self.batch_rows
+        if batches / self._most_in_flight * self._latency > self._longest_wait:
+            return StoreError(OVERLOADED, "events wait too long to be stored")
+        return None
+
     def write(self, rows: Sequence[Row]) -> asyncio.Future[None]:
         """Done when all rows are stored; fails with StoreError (or the driver's error: a bug)."""
-        if self._queued_rows + len(rows) > self._most_queued:
-            raise StoreError(QUEUE_FULL, "too many events are waiting to be stored")
+        if surplus := self.surplus(len(rows)):
+            raise surplus
         future: asyncio.Future[None] = self._loop.create_future()
         self._queue.append(_Request(rows, future, self._loop.time() + self._deadline))
         self._queued_rows += len(rows)
@@ -70,11 +103,15 @@ class Writer:
         return future
 
     def _pump(self) -> None:
-        while self._queue and self._in_flight < self._most_in_flight:
+        while self._queue and self._may_send():
             self._commit(self._take())
-        telemetry.QUEUED_ROWS.set(self._queued_rows)
         if self._queue and self._watch is None:
             self._watch = self._loop.call_at(self._queue[0].expires, self._expire)
+
+    def _may_send(self) -> bool:
+        if self._in_flight < _EAGER or self._queued_rows >= self.batch_rows:
+            return self._in_flight < self._most_in_flight
+        return False
 
     def _take(self) -> list[_Request]:
         """The requests of the next batch, in order of arrival."""
@@ -97,17 +134,22 @@ class Writer:
         if len(requests) > 1:
             rows = [row for request in requests for row in request.rows]
         batch = batch_of(rows, self._consistency)
-        telemetry.GROUP_ROWS.observe(len(batch))
+        _GROUP_ROWS.observe(len(rows))
         self._in_flight += 1
         self._splits.count()
         # The oldest request's deadline is the batch's: those that share it came just after.
-        left = max(0.0, requests[0].expires - self._loop.time())
-        self._send(batch, left, lambda _, error: self._committed(requests, error))
+        begun = self._loop.time()
+        left = max(0.0, requests[0].expires - begun)
+        spans = [request.span for request in requests if request.span is not None]
+        self._send(batch, left, lambda _, error: self._committed(requests, begun, error), spans)
 
-    def _committed(self, requests: list[_Request], error: BaseException | None) -> None:
+    def _committed(
+        self, requests: list[_Request], begun: float, error: BaseException | None
+    ) -> None:
         self._in_flight -= 1
+        self._latency += 0.1 * (self._loop.time() - begun - self._latency)
         if error is not None and self._may_split(requests, error):
-            telemetry.STORE_EXTRA.labels("split").inc()
+            _SPLITS.inc()
             for request in reversed(requests):
                 request.alone = True
                 self._queue.appendleft(request)

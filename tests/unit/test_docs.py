@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from player_sessions import api, driver, events, problems, store, writer
+from player_sessions import api, connections, driver, events, keys, problems, store, writer
 from player_sessions.cli import main
+from player_sessions.service import Service
 from player_sessions.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
@@ -31,7 +32,7 @@ def test_a_page_made_from_code_is_up_to_date(name: str, command: list[str]) -> N
 
 
 def openapi() -> dict[str, Any]:
-    service = api.Service(Settings(), None)  # type: ignore[arg-type]
+    service = Service(Settings(), None)  # type: ignore[arg-type]
     document: dict[str, Any] = api.build(service).openapi_schema.to_schema()
     return document
 
@@ -41,14 +42,14 @@ def test_every_route_is_in_the_page_and_every_route_of_the_page_exists() -> None
         f"{method.upper()} {path}" for path, item in openapi()["paths"].items() for method in item
     }
     table = page("docs/api.md").partition("## Events in")[0]
-    written = set(re.findall(r"^\| `((?:GET|POST) [^`]+)` \|", table, re.MULTILINE))
+    written = set(re.findall(r"^\| `((?:GET|POST|PUT) [^`]+)` \|", table, re.MULTILINE))
     assert written == made | {"GET /docs"}
 
 
 def test_every_problem_and_reason_is_in_the_page() -> None:
     reasons = {
         value
-        for module in (events, problems, driver, store, writer)
+        for module in (events, problems, driver, store, writer, keys, connections)
         for name, value in vars(module).items()
         if name.isupper() and isinstance(value, str) and re.fullmatch(r"[a-z]+(-[a-z]+)+", value)
     }

@@ -1,63 +1,197 @@
-"""The register of metrics and the form of the log."""
+"""The register of metrics, the form of the log, the ids of requests."""
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import structlog
+from prometheus_client import Histogram
 
-from player_sessions import telemetry
+from player_sessions.telemetry import logs, metrics, traces
 
-OURS = [m for m in telemetry.REGISTRY.collect() if m.name.startswith("player_sessions_")]
+OURS = [m for m in metrics.REGISTRY.collect() if m.name.startswith("player_sessions_")]
+LABELS = {"le", "route", "status", "kind", "outcome", "reason", "operation", "version", "state"}
 
 
 @pytest.mark.parametrize("metric", OURS, ids=lambda metric: metric.name)
-def test_every_metric_says_what_it_is_and_exists_from_the_start(metric: object) -> None:
-    assert metric.documentation.endswith(".")  # type: ignore[attr-defined]
-    assert metric.samples, "a labelled metric without children"  # type: ignore[attr-defined]
+def test_every_metric_says_what_it_is_and_exists_from_the_start(metric: Any) -> None:
+    assert metric.documentation.endswith(".")
+    assert metric.samples, "a labelled metric without children"
+
+
+def test_every_metric_is_in_the_register_with_its_unit_in_base_units() -> None:
+    described = {row[0].removesuffix("_total"): row for row in metrics.describe()}
+    assert set(described) == {metric.name for metric in OURS}
+    for name, _, unit, _, _ in described.values():
+        assert unit
+        assert ("_seconds" in name) == (unit == "seconds")
 
 
 def test_no_request_can_add_a_label_value() -> None:
     labels = {label for metric in OURS for sample in metric.samples for label in sample.labels}
-    assert labels <= {"le", "route", "status", "kind", "outcome", "reason", "operation", "version"}
+    assert labels <= LABELS
 
 
 def test_the_exposition_is_prometheus_text() -> None:
-    assert b"# TYPE player_sessions_requests_total counter" in telemetry.exposition()
+    assert b"# TYPE player_sessions_requests_total counter" in metrics.exposition()
 
 
+def test_our_histogram_says_what_the_librarys_would_say() -> None:
+    bounds, values = (0.5, 1.0, 2.0), (0.0, 0.5, 0.7, 1.0, 1.5, 2.0, 9.0)
+    theirs = Histogram("h", "x", buckets=bounds, registry=None)
+    ours = metrics.Histogram("h", "x", bounds)
+    for value in values:
+        theirs.observe(value)
+        ours.labels().observe(value)
+
+    def samples(made: Any) -> dict[tuple[str, str], float]:
+        (family,) = made.collect()
+        found = {(s.name, s.labels.get("le", "")): s.value for s in family.samples}
+        return {key: value for key, value in found.items() if not key[0].endswith("_created")}
+
+    assert samples(ours) == samples(theirs)
+
+
+@pytest.fixture
+def logging_restored() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
+    logging.basicConfig(handlers=[], force=True)
+
+
+@pytest.mark.usefixtures("logging_restored")
 @pytest.mark.parametrize("form", ["auto", "json"])
 def test_without_a_terminal_a_log_line_is_one_json_object(
     capsys: pytest.CaptureFixture[str], form: str
 ) -> None:
+    logs.configure("INFO", form)
+    log = structlog.get_logger()
+    log.debug("hidden")
+    log.info("shown", n=1)
     try:
-        telemetry.configure_logging("INFO", form)
-        log = structlog.get_logger()
-        log.debug("hidden")
-        log.info("shown", n=1)
-        try:
-            raise ValueError("in\ntwo lines")
-        except ValueError as error:
-            log.error("failed", exc_info=error)
-        logging.getLogger("library").warning("from a library")
-        lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    finally:
-        structlog.reset_defaults()
-        logging.basicConfig(handlers=[], force=True)
+        raise ValueError("in\ntwo lines")
+    except ValueError as error:
+        log.error("failed", exc_info=error)
+    logging.getLogger("library").warning("from a library")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [line["event"] for line in lines] == ["shown", "failed", "from a library"]
     assert (lines[0]["n"], lines[0]["level"]) == (1, "info")
     assert "ValueError" in lines[1]["exception"]
 
 
+@pytest.mark.usefixtures("logging_restored")
 def test_on_demand_a_log_line_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
-    try:
-        telemetry.configure_logging("INFO", "console")
-        structlog.get_logger().info("shown", n=1)
-        said = capsys.readouterr().err
-    finally:
-        structlog.reset_defaults()
-        logging.basicConfig(handlers=[], force=True)
+    logs.configure("INFO", "console")
+    structlog.get_logger().info("shown", n=1)
+    said = capsys.readouterr().err
     assert "shown" in said
     assert not said.startswith("{")
+
+
+@pytest.mark.usefixtures("logging_restored")
+def test_the_level_changes_while_running(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("INFO", "json")
+    log = structlog.get_logger()
+    for level in ("ERROR", "DEBUG"):
+        logs.set_level(level)
+        log.debug("debug", level_set=level)
+        log.warning("warning", level_set=level)
+        logging.getLogger("library").debug("library", extra={})
+    said = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
+    assert said == ["debug", "warning", "library"]
+    assert logs.debugging()
+    logs.set_level("INFO")
+    assert not logs.debugging()
+
+
+def test_lines_above_their_rate_are_left_out_and_counted() -> None:
+    now = [0.0]
+    said: list[dict[str, int]] = []
+
+    def write(_: str, **more: int) -> None:
+        said.append(more)
+
+    limited = logs.Limited(2, lambda: now[0])
+    for _ in range(5):
+        limited(write, "refused")
+    now[0] += 1
+    limited(write, "refused")
+    assert said == [{}, {}, {"left_out": 3}]
+
+
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+@pytest.mark.parametrize(
+    ("header", "parent"),
+    [
+        (f"00-{TRACE}-{SPAN}-01", (int(TRACE, 16), int(SPAN, 16), 1)),
+        (f"00-{TRACE}-{SPAN}-00", (int(TRACE, 16), int(SPAN, 16), 0)),
+        (f"00-{'0' * 32}-{SPAN}-01", None),
+        (f"00-{TRACE}-{'0' * 16}-01", None),
+        (f"00-{TRACE}-{SPAN}-01-more", None),
+        (f"ff-{TRACE}-{SPAN}-01", None),
+        (f"00-{TRACE.upper()}-{SPAN}-01", None),
+        ("", None),
+    ],
+)
+def test_a_traceparent_is_taken_as_w3c_writes_it(header: str, parent: object) -> None:
+    assert traces.parent_of({b"traceparent": header.encode()}) == parent
+
+
+@pytest.mark.parametrize(
+    ("sent", "request_id", "trace_id"),
+    [
+        ({}, None, None),
+        ({b"x-request-id": b"abc-1"}, "abc-1", None),
+        ({b"x-request-id": b"a b\n"}, None, None),
+        ({b"traceparent": f"00-{TRACE}-{SPAN}-00".encode()}, TRACE, TRACE),
+    ],
+)
+def test_ids_are_those_that_were_sent_or_else_made_once(
+    sent: dict[bytes, bytes], request_id: str | None, trace_id: str | None
+) -> None:
+    traces.enter({"headers": list(sent.items()), "state": {}})
+    found = traces.ids()
+    traces.enter(None)  # type: ignore[arg-type]
+    assert traces.ids() == {}
+    assert len(found["trace_id"]) == 32
+    assert found["trace_id"] == (trace_id or found["trace_id"])
+    assert found["request_id"] == (request_id or found["trace_id"])
+
+
+@pytest.mark.parametrize(
+    ("environ", "fault"),
+    [
+        ({"OTEL_TRACES_EXPORTER": "console"}, "OTEL_TRACES_EXPORTER"),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, "OTEL_EXPORTER_OTLP_PROTOCOL"),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+                "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "smoke",
+            },
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+        ),
+    ],
+)
+def test_a_tracing_variable_that_is_not_understood_is_refused(
+    environ: dict[str, str], fault: str
+) -> None:
+    with pytest.raises(traces.BadTracing, match=fault):
+        traces.configure({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", **environ})
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "OTEL_SDK_DISABLED": "true"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "OTEL_TRACES_EXPORTER": "none"},
+    ],
+)
+def test_tracing_is_off_until_an_endpoint_is_named(environ: dict[str, str]) -> None:
+    assert traces.configure(environ) is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
@@ -35,7 +35,7 @@ class Cassandra:
         self.sizes: list[int] = []
         self.writer = Writer(Settings(**settings), self._send, asyncio.get_running_loop())
 
-    def _send(self, batch: BatchStatement, deadline: float, done: Done) -> None:
+    def _send(self, batch: BatchStatement, deadline: float, done: Done, _: Sequence[Any]) -> None:
         assert batch.is_idempotent
         self.sizes.append(len(batch))
         self.open.append((len(batch), deadline, done))
@@ -81,6 +81,39 @@ async def test_requests_gather_while_batches_are_in_flight() -> None:
         cassandra.end()
     assert cassandra.sizes == [7, 7, 14, 14]
     await asyncio.gather(*futures)
+
+
+@scenario
+async def test_a_third_batch_flies_only_when_it_is_full() -> None:
+    cassandra = Cassandra(writer_batches_in_flight=8, writer_batch_rows=20)
+    for _ in range(4):
+        cassandra.writer.write(rows(10))
+    assert cassandra.sizes == [10, 10, 20]
+    cassandra.writer.write(rows(10))
+    assert cassandra.sizes == [10, 10, 20]
+    assert cassandra.writer.queued_rows == 10
+    cassandra.end()
+    assert cassandra.sizes == [10, 10, 20]  # two still fly
+    cassandra.end()
+    assert cassandra.sizes == [10, 10, 20, 10]
+
+
+@scenario
+async def test_a_request_that_would_wait_too_long_is_refused_before_it_waits() -> None:
+    cassandra = Cassandra(writer_batches_in_flight=1, writer_batch_rows=10, queue_wait=0.05)
+    for _ in range(30):  # by now a batch is known to take 20 ms or more
+        cassandra.writer.write(rows(10))
+        await asyncio.sleep(0.02)
+        cassandra.end()
+    for _ in range(40):
+        if cassandra.writer.surplus():
+            break
+        cassandra.writer.write(rows(10))
+    assert 20 <= cassandra.writer.queued_rows <= 50
+    with pytest.raises(StoreError) as refused:
+        cassandra.writer.write(rows(1))
+    assert refused.value.reason == "overloaded"
+    assert cassandra.writer.queue_age >= 0
 
 
 @scenario

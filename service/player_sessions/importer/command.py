@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from player_sessions import telemetry
 from player_sessions.importer import Importer, Progress, newest
 from player_sessions.importer.input import STDIN, ImportStopped, State, fingerprint, load_state
 from player_sessions.settings import Settings
 from player_sessions.store import now_ms
+from player_sessions.telemetry import logs
 
 REJECTED = 3
 INTERRUPTED = 130
@@ -81,7 +81,7 @@ def run(
     patience: float,
 ) -> int:
     """The exit code."""
-    telemetry.configure_logging("ERROR", settings.log_format)
+    logs.configure("ERROR", settings.log_format)
     names = names or [STDIN]
     begun = time.monotonic()
     signal.signal(signal.SIGTERM, signal.default_int_handler)

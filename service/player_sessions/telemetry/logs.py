@@ -1,0 +1,93 @@
+"""The form of the log: one JSON object per line, or readable on a terminal.
+
+Each line of a request carries its request and trace id. The level can be changed while the process
+runs, and what a client can cause at will is limited to a few lines a second.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, MutableMapping
+from typing import Any
+
+import structlog
+
+from player_sessions.telemetry import metrics
+from player_sessions.telemetry.traces import ids
+
+_Event = MutableMapping[str, Any]
+log: Any = structlog.get_logger()
+_level = logging.INFO
+
+
+def set_level(level: str) -> None:
+    """From now on; at DEBUG the libraries are heard as well, and each request has a line."""
+    global _level
+    _level = logging.getLevelNamesMapping()[level]
+    logging.getLogger().setLevel(max(logging.WARNING, _level) if _level > logging.DEBUG else _level)
+    logging.getLogger("cassandra").setLevel(logging.ERROR if _level > logging.DEBUG else _level)
+
+
+def debugging() -> bool:
+    return _level <= logging.DEBUG
+
+
+def configure(level: str, form: str) -> None:
+    """Log to standard error; `form` is auto, json or console."""
+    json = form == "json" or (form == "auto" and not sys.stderr.isatty())
+    renderer: Any = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer()
+    shared: list[Any] = [
+        structlog.processors.add_log_level,
+        _add_ids,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info if json else structlog.processors.StackInfoRenderer(),
+    ]
+    structlog.configure(
+        processors=[_filter, *shared, renderer],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    # The libraries' own log records take the same way out.
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared)
+    )
+    logging.basicConfig(handlers=[handler], force=True)
+    set_level(level)
+
+
+def _filter(_: Any, method: str, event: _Event) -> _Event:
+    if logging.getLevelNamesMapping()[method.upper()] < _level:
+        raise structlog.DropEvent
+    return event
+
+
+def _add_ids(_: Any, __: str, event: _Event) -> _Event:
+    """Those of the request in whose task the line is written, if there is one."""
+    event.update(ids())
+    return event
+
+
+class Limited:
+    """At most `per_second` lines, and the same number in a burst; then it says how many it left."""
+
+    def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_second = per_second
+        self._clock = clock
+        self._allowed, self._at = per_second, clock()
+        self._left_out = 0
+
+    def __call__(self, write: Callable[..., None], event: str, **fields: Any) -> None:
+        now = self._clock()
+        gained = (now - self._at) * self._per_second
+        self._allowed, self._at = min(self._per_second, self._allowed + gained), now
+        if self._allowed < 1:
+            self._left_out += 1
+            metrics.LINES_SUPPRESSED.inc()
+            return
+        self._allowed -= 1
+        if self._left_out:
+            fields["left_out"], self._left_out = self._left_out, 0
+        write(event, **fields)

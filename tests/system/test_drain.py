@@ -1,0 +1,167 @@
+"""SIGTERM under load, 20 times in a row: no accepted request is lost, no connection is torn."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Iterator
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from dev.cluster import Cluster
+from tests.support import Server, end, now_ms, start, variables, wait_for
+from tests.system.load import batches
+
+TIMES = 20
+
+
+class Client:
+    """A closed loop over connections that it keeps, and opens again until it is refused."""
+
+    def __init__(self, url: str) -> None:
+        _, _, port = url.rpartition(":")
+        self.port = int(port)
+        self.acknowledged: list[UUID] = []
+        self.errors: list[str] = []
+
+    async def run(self, connections: int) -> None:
+        await asyncio.gather(*(self._one() for _ in range(connections)))
+
+    async def _one(self) -> None:
+        source = batches()
+        while True:
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            except ConnectionError:
+                return  # the listener is closed: orderly
+            used = False
+            try:
+                while await self._post(reader, writer, *next(source)):
+                    used = True
+            except (asyncio.IncompleteReadError, ConnectionError) as error:
+                # One that was not yet accepted when the listener closed may be refused so, too.
+                if used:
+                    self.errors.append(repr(error))
+            finally:
+                writer.close()
+
+    async def _post(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        players: list[UUID],
+        body: bytes,
+    ) -> bool:
+        """Whether the connection may be used again."""
+        writer.write(
+            b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n" % len(body) + body
+        )
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        await reader.readexactly(int(head.split(b"content-length: ")[1].split()[0]))
+        if not head.startswith(b"http/1.1 200"):
+            self.errors.append(head.decode())
+        else:
+            self.acknowledged += players
+        return b"connection: close" not in head
+
+
+@pytest.fixture(scope="module")
+def reader(cassandra: Cluster, keyspace: str) -> Iterator[Server]:
+    with Server(variables(cassandra, keyspace)) as service:
+        yield service.ready()
+
+
+@pytest.mark.parametrize("time", range(TIMES))
+def test_a_stop_under_load_loses_nothing(
+    cassandra: Cluster, keyspace: str, reader: Server, time: int
+) -> None:
+    delay = "300ms" if time % 2 else "0ms"
+    with Server(variables(cassandra, keyspace, DRAIN_DELAY=delay)) as service:
+        service.ready()
+        client = Client(service.url)
+
+        async def load_and_stop() -> None:
+            load = asyncio.create_task(client.run(16))
+            await asyncio.sleep(0.3)
+            service.process.send_signal(signal.SIGTERM)
+            await load
+
+        asyncio.run(load_and_stop())
+        assert service.process.wait(20) == 0
+        assert service.logged("stopped")
+    assert client.errors == []
+    assert len(client.acknowledged) > 20
+    sample = client.acknowledged[-100:]
+    assert [player for player in sample if len(reader.sessions(player)) != 1] == []
+
+
+def test_while_it_drains_it_is_not_ready_and_serves_on(cassandra: Cluster, keyspace: str) -> None:
+    with Server(variables(cassandra, keyspace, DRAIN_DELAY="3s")) as service:
+        service.ready()
+        service.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: service.logged("draining"))
+        answer = service.http.get("/health/ready")
+        assert (answer.status_code, answer.json()["reason"]) == (503, "draining")
+        assert answer.headers["connection"] == "close"
+        assert service.http.get("/health/live").status_code == 200
+        answer = service.post(start(uuid4(), uuid4(), now_ms()))
+        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        assert "player_sessions_draining 1.0" in service.http.get("/metrics").text
+        assert service.process.wait(20) == 0
+
+
+def test_a_second_signal_ends_it_at_once(cassandra: Cluster, keyspace: str) -> None:
+    with Server(variables(cassandra, keyspace, DRAIN_DELAY="60s")) as service:
+        service.ready()
+        service.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: service.logged("draining"))
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(5) == 128 + signal.SIGTERM
+
+
+def test_the_end_of_the_grace_period_ends_it_at_once(cassandra: Cluster, keyspace: str) -> None:
+    with Server(variables(cassandra, keyspace, DRAIN_TIMEOUT="1s", BODY_TIMEOUT="60s")) as service:
+        service.ready()
+        with httpx.stream("GET", f"{service.url}/health/live"):
+            pass
+
+        async def hang() -> None:
+            _, writer = await asyncio.open_connection("127.0.0.1", int(service.url.split(":")[-1]))
+            writer.write(
+                b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b"Content-Length: 100\r\n\r\n{"
+            )
+            await asyncio.sleep(0.3)
+            service.process.send_signal(signal.SIGTERM)
+            begun = time.monotonic()
+            await asyncio.to_thread(service.process.wait, 20)
+            assert time.monotonic() - begun < 8
+            writer.close()
+
+        asyncio.run(hang())
+
+
+def test_a_batch_that_is_under_way_is_answered(cassandra: Cluster, keyspace: str) -> None:
+    player, session, now = uuid4(), uuid4(), now_ms()
+    events = [start(player, session, now - 1000), end(player, session, now)]
+    with Server(variables(cassandra, keyspace)) as service:
+        service.ready()
+        body = httpx.Request("POST", "http://x", json={"events": events}).content
+
+        def slowly() -> Iterator[bytes]:
+            yield body[:10]
+            service.process.send_signal(signal.SIGTERM)
+            wait_for(lambda: service.logged("draining"))
+            time.sleep(0.3)
+            yield body[10:]
+
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        answer = service.http.post("/v1/events", content=slowly(), headers=headers)
+        assert answer.status_code == 200
+        assert service.process.wait(20) == 0
+    with Server(variables(cassandra, keyspace)) as service:
+        assert len(service.ready().sessions(player)) == 1
