@@ -1,4 +1,4 @@
-"""Where a run was made, and how its tables come into docs/performance.md."""
+"""Where a run was made, and how its tables come into a page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 
 from dev import toolchain
 
-_BEGIN, _END = "<!-- bench:begin -->\n", "<!-- bench:end -->\n"
 _PACKAGES = (
     "cassandra-driver", "litestar", "uvicorn", "uvloop", "httptools", "msgspec", "flask",
 )  # fmt: skip
@@ -39,12 +38,13 @@ def _processor() -> str:
     return platform.machine()
 
 
-def write(page: Path, document: dict[str, Any], tables: str) -> None:
+def write(page: Path, document: dict[str, Any], tables: str, marker: str = "bench") -> None:
     """Replace what stands between the page's markers."""
-    before, begin, rest = page.read_text().partition(_BEGIN)
-    _, end, after = rest.partition(_END)
+    first, last = f"<!-- {marker}:begin -->\n", f"<!-- {marker}:end -->\n"
+    before, begin, rest = page.read_text().partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"{page} lacks the lines {_BEGIN.strip()} and {_END.strip()}")
+        raise ValueError(f"{page} lacks the lines {first.strip()} and {last.strip()}")
     machine = ", ".join(f"{name} {value}" for name, value in document["machine"].items())
     made = f"Measured {document['date']} with `{document['command']}` on: {machine}.\n\n{tables}\n"
     page.write_text(before + begin + made + end + after)

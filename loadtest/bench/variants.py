@@ -2,6 +2,7 @@
 
 each-event: one `execute_async` per event instead of group commit, all else the service's own.
 bare: the ingest handler on bare ASGI, without routing and request metrics; it has no reads.
+answer: nothing but a 503 to every batch.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from typing import Any
 from player_sessions import server
 from player_sessions.driver import translate
 from player_sessions.events import Event, read_events
+from player_sessions.problems import Answer, problem
 from player_sessions.service import Service
 from player_sessions.settings import load
 from player_sessions.store import Store, now_ms
 from player_sessions.telemetry import metrics
+from player_sessions.writer import OVERLOADED
 
 
 class EachEventStore(Store):
@@ -88,12 +91,27 @@ def bare(service: Service) -> Any:
     return app
 
 
+def answer(service: Service) -> Any:
+    """503 to every batch, at once, in the same server."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["method"] == "POST":
+            await REFUSED(scope, receive, send)
+        else:
+            await (Answer(b"", status=503 if service.store.reason else 200))(scope, receive, send)
+
+    return app
+
+
+REFUSED = problem(503, OVERLOADED, "too much")
+
+
 def main() -> int:
     part: Any = server
     if sys.argv[1] == "each-event":
         part.Store = EachEventStore
     else:
-        part.create_app = bare
+        part.create_app = {"bare": bare, "answer": answer}[sys.argv[1]]
     return server.run(load(os.environ))
 
 

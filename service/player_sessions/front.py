@@ -11,7 +11,7 @@ from typing import Any
 
 from litestar.types import ASGIApp
 
-from player_sessions.problems import answer
+from player_sessions.problems import SHED, problem
 from player_sessions.service import Service
 from player_sessions.telemetry import metrics
 from player_sessions.telemetry.logs import debugging, log
@@ -21,6 +21,8 @@ WRITE, READ = "write", "read"
 _PLAYERS = "/v1/players/"
 _READ_ROUTE = "GET /v1/players/{player_id}/sessions"
 _OTHER = "other"
+_SURPLUS = "the service has more to do than it can; nothing was stored"
+_CLOSE = {"Connection": "close"}
 
 
 class Front:
@@ -32,17 +34,27 @@ class Front:
         self._service = service
         self._tracing = service.tracing
         self._seconds = {route: metrics.REQUEST_SECONDS.labels(route) for route in metrics.ROUTES}
-        self._counts = {
+        self._counts: dict[tuple[str, int | str], Any] = {
             (route, status): metrics.REQUESTS.labels(route, str(status))
             for route in metrics.ROUTES
             for status in metrics.STATUSES
         }
+        self._surplus = {
+            (reason, draining): problem(503, reason, _SURPLUS, headers=_CLOSE if draining else None)
+            for reason in SHED
+            for draining in (False, True)
+        }
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         begun = time.perf_counter()
-        enter(scope)
         service, tracing = self._service, self._tracing
         operation, route, app = self._find(scope["method"], scope["path"])
+        if reason := service.store.surplus(operation):
+            metrics.SHED.labels(reason).inc()
+            self._counts[route, 503].inc()
+            await self._surplus[reason, service.draining](scope, receive, send)
+            return
+        enter(scope)
         span = None if tracing is None else tracing.begin(scope)
         status = 500
 
@@ -58,13 +70,12 @@ class Front:
 
         service.in_flight[operation] += 1
         try:
-            surplus = service.store.surplus(operation)
-            await (app if surplus is None else answer(surplus))(scope, receive, sending)
+            await app(scope, receive, sending)
         finally:
             service.in_flight[operation] -= 1
             took = time.perf_counter() - begun
             self._seconds[route].observe(took)
-            self._counts[route, status if status in metrics.STATUSES else 0].inc()
+            self._counts.get((route, status), self._counts[route, _OTHER]).inc()
             if tracing is not None and span is not None:
                 tracing.end(span, route, status)
             if debugging():

@@ -28,7 +28,7 @@ METHOD_NOT_ALLOWED = "method-not-allowed"
 HTTP_ERROR = "http-error"
 INTERNAL_ERROR = "internal-error"
 _RETRY_AFTER = "1"
-_SHED = (QUEUE_FULL, OVERLOADED, TOO_MANY_READS, NOT_READY)
+SHED = (QUEUE_FULL, OVERLOADED, TOO_MANY_READS, NOT_READY)
 
 _encode = msgspec.json.Encoder().encode
 _limited = Limited(5)
@@ -113,7 +113,7 @@ def _of_refused(error: Refused) -> Answer:
 
 
 def _of_store(error: StoreError) -> Answer:
-    if error.reason in _SHED:
+    if error.reason in SHED:
         metrics.SHED.labels(error.reason).inc()
     return problem(503, error.reason, str(error))
 

@@ -104,6 +104,7 @@ async def _serve(make: Any, listeners: list[socket.socket]) -> None:
             access_log=False,
             log_config=None,
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=settings.idle_timeout,  # type: ignore[arg-type]
             timeout_graceful_shutdown=round(settings.drain_timeout),
         )

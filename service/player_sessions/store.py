@@ -154,12 +154,12 @@ class Store:
         metrics.QUEUED_ROWS.set_function(lambda: self._writer.queued_rows)
         metrics.QUEUE_AGE.set_function(lambda: self._writer.queue_age)
 
-    def surplus(self, operation: str) -> StoreError | None:
+    def surplus(self, operation: str) -> str | None:
         """Why one more request of this operation, write or read, is too much now, or None."""
         if operation == "write":
             return self._writer.surplus()
         if operation == "read" and self._reads >= self._settings.reads_in_flight:
-            return StoreError(TOO_MANY_READS, "too many reads are under way")
+            return TOO_MANY_READS
         return None
 
     async def write(self, events: Sequence[Event]) -> tuple[int, int]:
@@ -190,7 +190,7 @@ class Store:
         """The player's newest complete sessions below `after`; raises StoreError."""
         opened = self._ready()
         if surplus := self.surplus("read"):
-            raise surplus
+            raise StoreError(surplus, "too many reads are under way")
         self._reads += 1
         begun = self._loop.time()
         try:

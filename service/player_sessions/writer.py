@@ -1,7 +1,8 @@
 """Group commit: the events of requests that arrive together go to Cassandra in one batch.
 
 While two batches are in flight, requests wait in a bounded queue; when one returns, the next takes
-all that waits, up to a number of rows. More batches than two fly only when they are full. A lone
+all that waits, up to a number of rows. More batches than two fly only when they are full, and the
+store is not slow: then more of them would only wait there instead of here, before reads too. A lone
 request is sent at once: there is no timer. A request is never divided between batches.
 """
 
@@ -23,6 +24,7 @@ from player_sessions.telemetry.traces import span_of_task
 QUEUE_FULL = "queue-full"
 OVERLOADED = "overloaded"
 _EAGER = 2  # batches in flight up to which one is sent without being full
+_SLOW_SECONDS = 0.1  # a batch's latency, on average, above which no more than those fly
 _GROUP_ROWS = metrics.GROUP_ROWS.labels()
 _SPLITS = metrics.STORE_EXTRA.labels("split")
 
@@ -54,6 +56,7 @@ class Writer:
         self._loop = loop
         self._deadline = settings.deadline
         self._most_in_flight = settings.writer_batches_in_flight
+        self._eager = min(_EAGER, self._most_in_flight)
         self._most_queued = settings.writer_queue_rows
         self._longest_wait = min(settings.queue_wait, settings.deadline / 2)
         self._latency = 0.0  # of a batch in seconds, a moving average
@@ -79,23 +82,28 @@ class Writer:
             return 0.0
         return max(0.0, self._loop.time() + self._deadline - self._queue[0].expires)
 
-    def surplus(self, rows: int = 1) -> StoreError | None:
+    @property
+    def _allowed(self) -> int:
+        """Batches that may be in flight."""
+        return self._most_in_flight if self._latency < _SLOW_SECONDS else self._eager
+
+    def surplus(self, rows: int = 1) -> str | None:
         """Why a request with so many rows should not wait, or None.
 
-        The expected wait is Little's law: what is queued, by what leaves: so many full batches at
-        once, each in the latency measured of late.
+        The expected time is Little's law: what is queued, by what leaves, which is so many full
+        batches at once, each in the latency measured of late; and then its own batch's latency.
         """
+        if not self._queued_rows:
+            return None
         if self._queued_rows + rows > self._most_queued:
-            return StoreError(QUEUE_FULL, "too many events are waiting to be stored")
-        batches = self._queued_rows / self.batch_rows
-        if batches / self._most_in_flight * self._latency > self._longest_wait:
-            return StoreError(OVERLOADED, "events wait too long to be stored")
-        return None
+            return QUEUE_FULL
+        turns = self._queued_rows / (self.batch_rows * self._allowed) + 1
+        return OVERLOADED if turns * self._latency > self._longest_wait else None
 
     def write(self, rows: Sequence[Row]) -> asyncio.Future[None]:
         """Done when all rows are stored; fails with StoreError (or the driver's error: a bug)."""
         if surplus := self.surplus(len(rows)):
-            raise surplus
+            raise StoreError(surplus, "too many events are waiting to be stored")
         future: asyncio.Future[None] = self._loop.create_future()
         self._queue.append(_Request(rows, future, self._loop.time() + self._deadline))
         self._queued_rows += len(rows)
@@ -109,9 +117,9 @@ class Writer:
             self._watch = self._loop.call_at(self._queue[0].expires, self._expire)
 
     def _may_send(self) -> bool:
-        if self._in_flight < _EAGER or self._queued_rows >= self.batch_rows:
-            return self._in_flight < self._most_in_flight
-        return False
+        if self._in_flight < self._eager:
+            return True
+        return self._queued_rows >= self.batch_rows and self._in_flight < self._allowed
 
     def _take(self) -> list[_Request]:
         """The requests of the next batch, in order of arrival."""

@@ -109,7 +109,7 @@ async def test_a_request_that_would_wait_too_long_is_refused_before_it_waits() -
         if cassandra.writer.surplus():
             break
         cassandra.writer.write(rows(10))
-    assert 20 <= cassandra.writer.queued_rows <= 50
+    assert 10 <= cassandra.writer.queued_rows <= 40
     with pytest.raises(StoreError) as refused:
         cassandra.writer.write(rows(1))
     assert refused.value.reason == "overloaded"
