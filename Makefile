@@ -46,6 +46,7 @@ swagger: $(DEV) ## Take the scripts of the page /docs from npm again: the same, 
 docs: $(DEV) ## Write the pages that are made from the code
 	$(BIN)/player-sessions settings --markdown > docs/settings.md
 	$(BIN)/player-sessions metrics > docs/metrics.md
+	$(BIN)/python dev/dashboard.py > charts/player-sessions/files/dashboard.json
 
 COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 lock: $(DEV) ## Pin all dependencies anew, with hashes
