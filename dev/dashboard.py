@@ -12,7 +12,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from dev.grafana import Panel, dashboard, graph, metric, over, per_second, quantiles, share, stat
+from dev.grafana import (
+    FIRING,
+    Panel,
+    dashboard,
+    graph,
+    metric,
+    over,
+    per_second,
+    quantiles,
+    share,
+    stat,
+)
 
 API = 'route!="other"'
 FAST = API + ',le="0.5"'
@@ -31,14 +42,13 @@ ROWS: dict[str, list[Panel]] = {
         stat("Events", "eps", "Events accepted: acknowledged and stored.",
              (per_second("events_total", "", 'outcome="accepted"'), "accepted")),
         stat("Alerts firing", "none", "Alerts of rules.yaml; a runbook stands behind each.",
-             ('count(ALERTS{alertname=~"PlayerSessions.*",alertstate="firing",'
-              'namespace=~"$namespace"}) or vector(0)', "alerts"), bad=1),
+             (f"count({FIRING}) or vector(0)", "alerts"), bad=1),
     ],
     "Requests: rate, errors, duration": [
         graph("Requests by route", "reqps", "`other`: health, metrics, /docs, unknown paths.",
               (per_second("requests_total", "route"), "{{route}}")),
-        graph("Answers by status", "reqps", "4xx: the client must mend it. 503: it sends again.",
-              (per_second("requests_total", "status", API), "{{status}}")),
+        graph("Answers but 200", "reqps", "4xx: the client must mend it. 503: it sends again.",
+              (per_second("requests_total", "status", API + ',status!="200"'), "{{status}}")),
         graph("Share of 5xx by route", "percentunit", "The line is the objective, 0.1 %.",
               (share("requests_total", 'status=~"5.."', "route", API), "{{route}}"), bad=0.001),
         graph("p50 by route", "s", "From a request's head to the end of its answer.",

@@ -11,6 +11,7 @@ SCHEMA_VERSION = 42  # of Grafana 13; Grafana raises older ones itself
 WIDTH = 24
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 CHOSEN = 'namespace=~"$namespace",job=~"$job",instance=~"$instance"'
+FIRING = 'ALERTS{alertname=~"PlayerSessions.*",alertstate="firing",namespace=~"$namespace"}'
 
 Target = tuple[str, str]  # PromQL, legend
 Panel = dict[str, Any]
@@ -154,7 +155,7 @@ def variable(name: str, label: str, match: str, **more: Any) -> dict[str, Any]:
         "name": name,
         "label": label,
         "datasource": DATASOURCE,
-        "query": {"query": query, "refId": name},
+        "query": {"qryType": 1, "query": query, "refId": name},
         "definition": query,
         "refresh": 2,
         "sort": 1,
@@ -185,8 +186,7 @@ def dashboard(rows: dict[str, list[Panel]]) -> dict[str, Any]:
                     "datasource": DATASOURCE,
                     "enable": True,
                     "iconColor": "red",
-                    "expr": 'ALERTS{alertname=~"PlayerSessions.*",alertstate="firing",'
-                    'namespace=~"$namespace"}',
+                    "target": {"refId": "Anno", "expr": FIRING},
                     "titleFormat": "{{alertname}}",
                     "textFormat": "{{route}} {{instance}} {{reason}}",
                 }
@@ -200,7 +200,6 @@ def dashboard(rows: dict[str, list[Panel]]) -> dict[str, Any]:
                     "label": "Prometheus",
                     "query": "prometheus",
                     "refresh": 1,
-                    "current": {},
                 },
                 # A Prometheus outside of Kubernetes has no label `namespace`: `.*` fits that too.
                 variable("namespace", "Namespace", "", allValue=".*"),

@@ -22,6 +22,7 @@ import yaml
 
 from dev import toolchain
 from dev.cluster import Cluster
+from dev.grafana import FIRING
 from tests.operations.test_dashboard import MADE, PANELS
 from tests.operations.test_rules import RULES
 from tests.support import DAY_MS, Server, end, now_ms, start, variables, wait_for
@@ -153,6 +154,7 @@ def test_the_variables_of_the_dashboard_find_their_values(prometheus: Prometheus
         assert asked is not None
         if asked[2] != "namespace":  # a label of Kubernetes
             assert prometheus.query(f"count by ({asked[2]}) ({asked[1]})") == [1]
+    assert prometheus.query(FIRING) == []
 
 
 @pytest.mark.parametrize("rule", RULE_LIST, ids=lambda rule: rule.get("alert") or rule["record"])

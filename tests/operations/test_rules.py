@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 import yaml
 
 from dev import toolchain
+from player_sessions.telemetry import metrics
+from tests.operations.test_dashboard import MADE
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "charts" / "player-sessions" / "files" / "rules.yaml"
@@ -54,6 +57,24 @@ def test_every_alert_says_how_grave_it_is_and_has_a_runbook(alert: str) -> None:
     assert page.startswith(f"# {alert}\n")
     headings = [line[3:] for line in page.splitlines() if line.startswith("## ")]
     assert headings == ["What it means", "First look", "What to do", "Whom to call"]
+
+
+def test_runbooks_name_panels_that_exist() -> None:
+    titles = {panel["title"] for panel in MADE["panels"]}
+    named = {
+        name
+        for page in RUNBOOKS.glob("*.md")
+        for name in re.findall(r'"([A-Z][^"]+)"', page.read_text().replace("\n", " "))
+    }
+    assert len(named) > 10
+    assert named <= titles
+
+
+def test_the_runbook_of_shedding_has_every_reason() -> None:
+    page = (RUNBOOKS / "PlayerSessionsShedding.md").read_text()
+    (family,) = metrics.SHED.collect()
+    reasons = {sample.labels["reason"] for sample in family.samples}
+    assert reasons == set(re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE))
 
 
 def test_there_is_no_runbook_without_an_alert() -> None:
