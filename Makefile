@@ -8,7 +8,7 @@ DEV := $(VENV)/.dev-installed
 RUN := $(VENV)/.run-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format types coverage bench lock docs clean wipe
+.PHONY: help run test check format types coverage bench tools swagger lock docs clean wipe
 
 help: ## List the commands
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -24,7 +24,7 @@ check: $(DEV) ## Format, lint, types and import contracts, without changing anyt
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-coverage: $(DEV) ## All tests against a real Cassandra, with coverage
+coverage: $(DEV) tools ## All tests against a real Cassandra, with coverage
 	rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine -q
@@ -37,9 +37,16 @@ format: $(DEV) ## Format the sources and mend what the linter can
 bench: $(DEV) ## Measure this service beside the original's design, on one Cassandra, in one run
 	$(BIN)/python -m loadtest.bench
 
+tools: ## Find the programs that tests need, or install them (root on Debian); else say what is missing
+	@$(PYTHON) dev/toolchain.py
+
+swagger: $(DEV) ## Take the scripts of the page /docs from npm again: the same, or `version=5.35.0`
+	$(BIN)/python dev/swagger.py $(if $(version),--version $(version))
+
 docs: $(DEV) ## Write the pages that are made from the code
 	$(BIN)/player-sessions settings --markdown > docs/settings.md
 	$(BIN)/player-sessions metrics > docs/metrics.md
+	$(BIN)/python dev/dashboard.py > charts/player-sessions/files/dashboard.json
 
 COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 lock: $(DEV) ## Pin all dependencies anew, with hashes

@@ -1,4 +1,4 @@
-"""Java 17 and Cassandra's jars, found or fetched. Standard library only.
+"""Java 17, Cassandra's jars and the tests' programs, found or fetched. Standard library only.
 
 Everything fetched lies in `.cassandra/` of the repository, or where PLAYER_SESSIONS_DEV_HOME says.
 """
@@ -97,11 +97,12 @@ def jars() -> Path:
     with locked(HOME / "jars.lock"):
         if target.is_dir() and (target / "stamp").read_text() == stamp:
             return target
+        maven = program("mvn", "maven", ", " + OWN_CASSANDRA)
         say("fetching Cassandra's jars with Maven")
         with _new_folder(target) as folder:
             run = subprocess.run(
                 [
-                    *(_maven(), "-q", "-B", "-f", str(pom), "dependency:copy-dependencies"),
+                    *(maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies"),
                     *(f"-DoutputDirectory={folder}", "-DincludeScope=runtime"),
                 ]
             )
@@ -123,17 +124,41 @@ def _new_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _maven() -> str:
-    found = shutil.which("mvn")
-    if found:
-        return found
+def program(name: str, package: str, otherwise: str = "") -> str:
+    """Its path, after installing its Debian package where we are root on Debian or Ubuntu."""
     apt = shutil.which("apt-get")
-    if apt and os.geteuid() == 0:
-        say("no Maven here: installing it with `apt-get install maven`")
-        environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        for command in (["update", "-q"], ["install", "-qy", "--no-install-recommends", "maven"]):
-            subprocess.run([apt, *command], env=environ, stdout=sys.stderr)
-        found = shutil.which("mvn")
+    if not shutil.which(name) and apt and os.geteuid() == 0:
+        with locked(HOME / "apt.lock"):
+            say(f"no {name} here: installing it with `apt-get install {package}`")
+            environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+            install = ["install", "-qy", "--no-install-recommends", package]
+            for command in (["update", "-q"], install):
+                subprocess.run([apt, *command], env=environ, stdout=sys.stderr)
+    found = shutil.which(name)
     if not found:
-        raise MissingTool("install Maven (Debian: apt install maven), " + OWN_CASSANDRA)
+        raise MissingTool(f"install {name} (Debian: apt install {package})" + otherwise)
     return found
+
+
+# What only tests need: program -> Debian package.
+TEST_PROGRAMS = {
+    "chromium": "chromium",
+    "chromedriver": "chromium-driver",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+}
+
+
+def main() -> int:
+    """`make tools`: the programs that tests need, found or installed."""
+    try:
+        for name, package in TEST_PROGRAMS.items():
+            program(name, package)
+    except MissingTool as error:
+        say(str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

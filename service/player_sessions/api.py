@@ -14,14 +14,11 @@ from litestar import Controller, HttpMethod, Litestar, Request, get, post, route
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
-from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import SwaggerRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
 from litestar.params import Parameter
 from litestar.response import Response
 from litestar.types import ASGIApp
 
-from player_sessions import __version__, openapi, operations
+from player_sessions import docs, openapi, operations
 from player_sessions.events import from_ms, read_events, read_rows
 from player_sessions.front import Front
 from player_sessions.ingest import Ingest, read_body
@@ -183,18 +180,7 @@ def build(service: Service) -> Litestar:
         route_handlers=[ingest, sessions, Original, *operations.HANDLERS],
         guards=[_permit],
         exception_handlers=HANDLERS,
-        openapi_config=OpenAPIConfig(
-            title="player-sessions",
-            version=__version__,
-            description="Start and end events in, the last 20 complete sessions of a player out.",
-            path="/docs",
-            use_handler_docstrings=True,
-            render_plugins=[SwaggerRenderPlugin()],
-            components=Components(
-                security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}
-            ),
-            security=keys,
-        ),
+        openapi_config=docs.config(keys) if service.settings.docs else None,
         state=State({"service": service, "ingests": _ingests(service)}),
         logging_config=None,
         debug=False,

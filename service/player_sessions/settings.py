@@ -140,6 +140,7 @@ class Settings:
     idle_timeout: float = _setting(
         75.0, "Time a connection may wait for its next request.", _duration(0.5, 3600)
     )
+    docs: bool = _setting(True, "Serve the page /docs and the interface's description.", _switch)
 
     cassandra_contact_points: tuple[str, ...] = _setting(
         ("127.0.0.1",), "Some nodes of Cassandra, with commas; the others are found.", _names

@@ -168,3 +168,11 @@ def test_as_root_with_apt_maven_is_installed_after_saying_so(
     said = capfd.readouterr().err
     assert said.index("installing it with") < said.index("apt-get update")
     assert "apt-get install" in said
+
+
+def test_a_missing_program_of_the_tests_is_named_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert toolchain.main() == 1
+    assert capfd.readouterr().err == "install chromium (Debian: apt install chromium)\n"
