@@ -8,7 +8,7 @@ DEV := $(VENV)/.dev-installed
 RUN := $(VENV)/.run-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format types coverage bench tools swagger lock docs clean wipe
+.PHONY: help run test check format types coverage bench overload tools swagger lock docs clean wipe
 
 help: ## List the commands
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ format: $(DEV) ## Format the sources and mend what the linter can
 
 bench: $(DEV) ## Measure this service beside the original's design, on one Cassandra, in one run
 	$(BIN)/python -m loadtest.bench
+
+overload: $(DEV) ## Measure the service at five times what its store can do
+	$(BIN)/python -m loadtest.overload
 
 tools: ## Find the programs that tests need, or install them (root on Debian); else say what is missing
 	@$(PYTHON) dev/toolchain.py
