@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from dev.cluster import Cluster
 from tests.support import Server, end, now_ms, start, variables, wait_for
+from tests.system.test_clients import connect, rest
 
 REFUSED = "batch refused"
 
@@ -33,6 +34,12 @@ def test_lines_of_refused_batches_are_few_and_the_rest_is_counted(
     with Server(variables(cassandra, keyspace)) as service:
         for _ in range(300):
             service.http.post("/v1/events", content="nonsense")
+        lines = len(service.lines)
+        for _ in range(20):
+            with connect(service) as connection:
+                connection.sendall(b"nonsense\r\n\r\n")
+                assert rest(connection).startswith(b"HTTP/1.1 400")
+        assert len(service.lines) == lines
         said = len(service.logged(REFUSED))
         assert 5 <= said < 150
         metrics = service.http.get("/metrics").text

@@ -26,8 +26,10 @@ def set_level(level: str) -> None:
     """From now on; at DEBUG the libraries are heard as well, and each request has a line."""
     global _level
     _level = logging.getLevelNamesMapping()[level]
-    logging.getLogger().setLevel(max(logging.WARNING, _level) if _level > logging.DEBUG else _level)
-    logging.getLogger("cassandra").setLevel(logging.ERROR if _level > logging.DEBUG else _level)
+    logging.getLogger().setLevel(_level if debugging() else max(logging.WARNING, _level))
+    # A lost node is said by us; a malformed request, which anyone may send, by its 400 alone.
+    for library in ("cassandra", "uvicorn"):
+        logging.getLogger(library).setLevel(_level if debugging() else logging.ERROR)
 
 
 def debugging() -> bool:
