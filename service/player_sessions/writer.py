@@ -24,7 +24,7 @@ from player_sessions.telemetry.traces import span_of_task
 QUEUE_FULL = "queue-full"
 OVERLOADED = "overloaded"
 _EAGER = 2  # batches in flight up to which one is sent without being full
-_SLOW_SECONDS = 0.1  # a batch's latency, on average, above which no more than those fly
+_SLOW_SECONDS = 0.1  # the median latency of batches above which no more than those fly
 _GROUP_ROWS = metrics.GROUP_ROWS.labels()
 _SPLITS = metrics.STORE_EXTRA.labels("split")
 
@@ -59,7 +59,10 @@ class Writer:
         self._eager = min(_EAGER, self._most_in_flight)
         self._most_queued = settings.writer_queue_rows
         self._longest_wait = min(settings.queue_wait, settings.deadline / 2)
-        self._latency = 0.0  # of a batch in seconds, a moving average
+        # Latency of batches in seconds. The mean says how long one waits; the median, which one
+        # frozen node of three does not move, whether the store as a whole is slow.
+        self._mean = 0.0
+        self._median = 0.01
         self._consistency = ConsistencyLevel.name_to_value[settings.write_consistency]
         self._splits = Budget(0.1, at_rest=10)
         self._queue: deque[_Request] = deque()
@@ -85,7 +88,7 @@ class Writer:
     @property
     def _allowed(self) -> int:
         """Batches that may be in flight."""
-        return self._most_in_flight if self._latency < _SLOW_SECONDS else self._eager
+        return self._most_in_flight if self._median < _SLOW_SECONDS else self._eager
 
     def surplus(self, rows: int = 1) -> str | None:
         """Why a request with so many rows should not wait, or None.
@@ -98,7 +101,7 @@ class Writer:
         if self._queued_rows + rows > self._most_queued:
             return QUEUE_FULL
         turns = self._queued_rows / (self.batch_rows * self._allowed) + 1
-        return OVERLOADED if turns * self._latency > self._longest_wait else None
+        return OVERLOADED if turns * self._mean > self._longest_wait else None
 
     def write(self, rows: Sequence[Row]) -> asyncio.Future[None]:
         """Done when all rows are stored; fails with StoreError (or the driver's error: a bug)."""
@@ -155,7 +158,9 @@ class Writer:
         self, requests: list[_Request], begun: float, error: BaseException | None
     ) -> None:
         self._in_flight -= 1
-        self._latency += 0.1 * (self._loop.time() - begun - self._latency)
+        took = self._loop.time() - begun
+        self._mean += 0.1 * (took - self._mean)
+        self._median *= 1.25 if took > self._median else 0.8
         if error is not None and self._may_split(requests, error):
             _SPLITS.inc()
             for request in reversed(requests):

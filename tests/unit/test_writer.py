@@ -117,6 +117,23 @@ async def test_a_request_that_would_wait_too_long_is_refused_before_it_waits() -
 
 
 @scenario
+async def test_at_a_slow_store_two_batches_fly_and_one_slow_node_is_none() -> None:
+    async def flying(slow: Callable[[int], bool]) -> int:
+        """Batches in flight under a full queue, after so many that were slow or quick."""
+        cassandra = Cassandra(writer_batch_rows=10, queue_wait=60, deadline=120)
+        for number in range(30):
+            cassandra.writer.write(rows(10))
+            await asyncio.sleep(0.15 if slow(number) else 0)
+            cassandra.end()
+        for _ in range(20):
+            cassandra.writer.write(rows(10))
+        return len(cassandra.open)
+
+    assert await flying(lambda number: number % 3 == 0) == 8
+    assert await flying(lambda _: True) == 2
+
+
+@scenario
 async def test_a_full_queue_refuses_and_keeps_what_it_has() -> None:
     cassandra = Cassandra(writer_batches_in_flight=1, writer_queue_rows=10)
     first = cassandra.writer.write(rows(10))
