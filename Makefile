@@ -55,7 +55,8 @@ COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-
 lock: $(DEV) ## Pin all dependencies anew, with hashes
 	$(BIN)/pip install -q --disable-pip-version-check uv
 	$(COMPILE) pyproject.toml -o requirements/service.txt
-	$(COMPILE) pyproject.toml --extra dev -c requirements/service.txt -o requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra loadtest -c requirements/service.txt -o requirements/loadtest.txt
+	$(COMPILE) pyproject.toml --extra dev --extra loadtest -c requirements/loadtest.txt -o requirements/dev.txt
 	$(COMPILE) requirements/build.in -o requirements/build.txt
 	$(COMPILE) dev/jdk-requirements.in -o dev/jdk-requirements.txt
 

@@ -1,0 +1,37 @@
+"""`python -m loadtest SCENARIO …`: Locust with one of our scenarios, from the repository's root.
+
+All options of Locust work: -u users, -t 60s, --headless, --processes 2, --master, --worker.
+Without --headless Locust serves its web page at port 8089.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+
+from locust import main as locust_main
+
+from loadtest.harness import FOLDER
+
+
+def main() -> int:
+    """The exit code: 0 thresholds held, 1 breached, 2 wrong use."""
+    scenarios = {path.stem: path for path in sorted(FOLDER.glob("[a-z]*.py"))}
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name not in scenarios:
+        print(f"usage: python -m loadtest SCENARIO [options]\n\n{__doc__}\nscenarios:")
+        for each, path in scenarios.items():
+            about = ast.get_docstring(ast.parse(path.read_text())) or ""
+            print(f"  {each:8} {about.splitlines()[0]}")
+        print(
+            "\nexample: python -m loadtest steady -u 5 -t 60s --headless"
+            " --host http://127.0.0.1:8080\nall options: python -m loadtest steady --help"
+        )
+        return 0 if name in ("-h", "--help") else 2
+    sys.argv = ["loadtest", "-f", str(scenarios[name]), *sys.argv[2:]]
+    locust_main.main()  # type: ignore[no-untyped-call]
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

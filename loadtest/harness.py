@@ -1,0 +1,245 @@
+"""From options to a verdict: what every scenario shares around its users.
+
+Each process that has users makes a `Run` at the test's start and writes a journal. Tallies go to
+the master with Locust's own reports; there the thresholds are held against them, the reports are
+written, and the exit code is set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import locust
+from gevent.event import Event
+from locust.runners import MasterRunner, WorkerRunner
+
+from loadtest import report, target, thresholds
+from loadtest.journal import SUFFIX, Header, Journal
+from loadtest.play import Mix, Model, Play
+from loadtest.report import Result
+from loadtest.tally import KINDS, Cell, Figures, Tally
+from loadtest.users import GameServer, Run, Source, clock
+
+FOLDER = Path(__file__).parent / "scenarios"
+_FINISH_SECONDS = 60.0
+_SHORT_OF_CPU = (
+    "the load generator itself was short of CPU, so latencies are partly its own:"
+    " add --processes or workers, or lower --rate"
+)
+_MIX = {
+    "players": "how many, per process",
+    "zipf": "exponent of how unequally they play",
+    "session_seconds": "median length",
+    "sigma": "of the logarithm of the length",
+    "batch": "most events of a request",
+    "late": "share of sessions told up to 3 days late",
+    "twice": "share of events sent twice",
+    "swapped": "share of sessions whose end is sent before their start",
+}
+
+Options = argparse.Namespace
+Window = tuple[float, float]
+
+
+class Scenario:
+    """A file in scenarios/ says here what is special in it; times are seconds since 1970.
+
+    sections: names of `windows`, for thresholds. known: the names of `figures`, by section.
+    """
+
+    name = ""
+    defaults: Mapping[str, Any] = {}
+    sections: tuple[str, ...] = ()
+    known: Mapping[str, set[str]] = {}
+
+    def add_options(self, add: Any) -> None:
+        """Options of its own."""
+
+    def source(self, options: Options, seed: str, process: int) -> tuple[Source, Header]:
+        """The seeded play as the options say; `process` counts from 0."""
+        del process
+        mix = Mix(**{name: getattr(options, name) for name in _MIX})
+        play = Play(Model(seed, mix), round(clock() * 1000))
+        return play, Header(seed=seed, origin_ms=play.origin_ms, mix=mix)
+
+    def windows(self, options: Options, begin: float, end: float) -> dict[str, Window]:
+        """Spans of the run to judge by themselves."""
+        del options, begin, end
+        return {}
+
+    def figures(self, result: Result, options: Options) -> dict[str, Figures]:
+        """More to set thresholds on, by section, once all else is known."""
+        del result, options
+        return {}
+
+
+class Harness:
+    """Listens to Locust's events for one scenario in this process."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.tally = Tally()
+        self.begin = self.end = 0.0
+        self._run: Run | None = None
+        self._left: set[str] = set()
+        self._all_finished = Event()
+        for name in (
+            "init_command_line_parser", "init", "test_start", "test_stopping", "test_stop",
+            "report_to_master", "worker_report", "quitting",
+        ):  # fmt: skip
+            getattr(locust.events, name).add_listener(getattr(self, f"on_{name}"))
+
+    def on_init_command_line_parser(self, parser: Any, **_: Any) -> None:
+        """Our options, in a group of their own."""
+        parser.epilog = f"example: python -m loadtest {self.scenario.name} -u 5 -t 60s --headless"
+        group = parser.add_argument_group("player-sessions")
+        add = group.add_argument
+        target.add_options(add)
+        add("--rate", type=float, default=20.0, help="requests per second and user (%(default)s)")
+        add("--connections", type=int, default=16, help="of a user, at most (%(default)s)")
+        add("--reads", type=float, default=0.1, help="share of requests (%(default)s)")
+        for name, text in _MIX.items():
+            default = getattr(Mix(), name)
+            flag = "--" + name.replace("_", "-")
+            add(flag, type=type(default), default=default, help=f"{text} (%(default)s)")
+        add("--day", type=float, default=0.0, help="seconds of a day with its curve; 0: none")
+        add("--seed", default="", help="the same seed, the same play (another for each run)")
+        add("--warm-up", type=float, default=5.0, help="seconds not judged (%(default)s)")
+        add("--out", default="", help="folder of journals and reports (loadtest-results/…)")
+        default_file = str(FOLDER / f"{self.scenario.name}.toml")
+        add("--thresholds", default=default_file, help="TOML file (the scenario's own)")
+        self.scenario.add_options(add)
+        parser.set_defaults(**self.scenario.defaults)
+
+    def on_init(self, environment: Any, runner: Any, **_: Any) -> None:
+        self.environment, self.options = environment, environment.parsed_options
+        if isinstance(runner, WorkerRunner):
+            runner.register_message("finish", self._on_finish)
+            return
+        if isinstance(runner, MasterRunner):
+            runner.register_message("finished", self._on_finished)
+        when = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        self.options.out = self.options.out or f"loadtest-results/{self.scenario.name}-{when}"
+        try:
+            self._check()
+        except (thresholds.BadThresholds, OSError, ValueError) as error:
+            say(str(error))
+            sys.exit(2)
+
+    def _check(self) -> None:
+        """Raises BadThresholds, OSError or ValueError for what can be known to be wrong."""
+        if not (self.options.host or "").startswith(("http://", "https://")):
+            raise ValueError("say what to load: --host http://127.0.0.1:8080")
+        names = set(Cell().figures(1))
+        sections = ("all", *KINDS, *self.scenario.sections)
+        known = dict.fromkeys(sections, names) | dict(self.scenario.known)
+        self.thresholds = thresholds.load(Path(self.options.thresholds), known)
+        target.headers(self.options)
+        target.tls(self.options)
+
+    def on_test_start(self, environment: Any, **_: Any) -> None:
+        self.tally = Tally()
+        self.begin = clock()
+        if isinstance(environment.runner, MasterRunner):
+            self.options.processes_total = environment.runner.worker_count
+            return
+        options = environment.parsed_options
+        number = environment.runner.worker_index
+        seed = f"{options.seed}/{number}" if options.seed else os.urandom(8).hex()
+        source, header = self.scenario.source(options, seed, number)
+        path = Path(options.out) / f"{seed.replace('/', '-')}{SUFFIX}"
+        self._run = GameServer.run_data = Run(source, Journal(path, header), self.tally, self.begin)
+
+    def on_report_to_master(self, data: dict[str, Any], **_: Any) -> None:
+        data["tally"] = self.tally.take()
+
+    def on_worker_report(self, data: dict[str, Any], **_: Any) -> None:
+        self.tally.merge(data.get("tally", {}))
+
+    def on_test_stopping(self, environment: Any, **_: Any) -> None:
+        """The master waits here for the last figures of its workers; Locust itself would not."""
+        self.end = clock()
+        if not isinstance(environment.runner, MasterRunner):
+            return
+        clients = environment.runner.clients
+        self._left = {each.id for each in clients.ready + clients.spawning + clients.running}
+        self._all_finished.clear()
+        if self._left:
+            environment.runner.send_message("finish")
+            if not self._all_finished.wait(_FINISH_SECONDS):
+                say(f"no last figures came from {', '.join(sorted(self._left))}")
+
+    def _on_finish(self, environment: Any, **_: Any) -> None:
+        """At a worker: its users end what is under way, then all that is not yet told is sent."""
+        environment.runner.stop()
+        environment.runner.send_message("finished", {"tally": self.tally.take()})
+
+    def _on_finished(self, msg: Any, **_: Any) -> None:
+        self.tally.merge(msg.data["tally"])
+        self._left.discard(msg.node_id)
+        if not self._left:
+            self._all_finished.set()
+
+    def on_test_stop(self, environment: Any, **_: Any) -> None:
+        if self._run is not None:
+            self._run.journal.close()
+            self._run = None
+        if not isinstance(environment.runner, WorkerRunner):
+            self._judge()
+
+    def on_quitting(self, environment: Any, **_: Any) -> None:
+        """Ctrl-C and SIGTERM come here before the test has been stopped."""
+        runner = environment.runner
+        if isinstance(runner, MasterRunner):
+            runner.stop(send_stop_to_client=False)
+        elif runner is not None:
+            runner.stop()
+
+    def _judge(self) -> None:
+        options, runner = self.options, self.environment.runner
+        result = self._result()
+        result.figures |= self.scenario.figures(result, options)
+        if runner.cpu_warning_emitted or getattr(runner, "worker_cpu_warning_emitted", False):
+            result.remarks.append(_SHORT_OF_CPU)
+        result.breaches = [text for t in self.thresholds if (text := t.breach(result.figures))]
+        report.write(Path(options.out), result, self.environment)
+        say(report.table(result.figures))
+        for text in [*result.remarks, *(f"BREACHED {text}" for text in result.breaches)]:
+            say(text)
+        verdict = "breached" if result.breaches else "held"
+        say(f"{verdict}: {options.thresholds}\nreports and journal: {options.out}")
+        say(f"audit: python -m loadtest.audit {options.out} --host {options.host}")
+        self.environment.process_exit_code = int(bool(result.breaches))
+
+    def _result(self) -> Result:
+        begin, end = self.begin + self.options.warm_up, self.end
+        windows = self.scenario.windows(self.options, self.begin, end)
+        spans = {"all": (begin, end, KINDS), **{kind: (begin, end, (kind,)) for kind in KINDS}}
+        spans |= {name: (*window, KINDS) for name, window in windows.items()}
+        return Result(
+            scenario=self.scenario.name,
+            begin=self.begin,
+            end=end,
+            tally=self.tally,
+            windows=windows,
+            figures={
+                name: self.tally.between(since, until, kinds).figures(max(1.0, until - since))
+                for name, (since, until, kinds) in spans.items()
+            },
+        )
+
+
+def install(scenario: Scenario) -> Harness:
+    """Called once by a scenario's file, when Locust imports it."""
+    locust.runners.WORKER_REPORT_INTERVAL = 1.0
+    return Harness(scenario)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

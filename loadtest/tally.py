@@ -1,0 +1,134 @@
+"""What happened in each second, counted where it happened and added up at the master.
+
+A second is that in which a request was *due*, so that a stall shows where it was, and in all that
+waited for its end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import msgspec
+
+ACKNOWLEDGED, SHED, FAILED, MISSED = "acknowledged", "shed", "failed", "missed"
+OUTCOMES = (ACKNOWLEDGED, SHED, FAILED, MISSED)
+WRITE, READ = "write", "read"
+KINDS = (WRITE, READ)
+PERCENTILES = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99, "p999_ms": 0.999}
+
+Figures = dict[str, float]
+_Key = TypeVar("_Key", str, int)
+
+
+class Cell(msgspec.Struct):
+    """Requests by outcome; events acknowledged; latencies of the acknowledged, and the lags with
+    which the generator began requests, both as ms: how many."""
+
+    outcomes: dict[str, int] = {}
+    events: int = 0
+    latencies: dict[int, int] = {}
+    lags: dict[int, int] = {}
+
+    def add(self, other: Cell) -> None:
+        self.events += other.events
+        _add(self.outcomes, other.outcomes)
+        _add(self.latencies, other.latencies)
+        _add(self.lags, other.lags)
+
+    @property
+    def arrivals(self) -> int:
+        return sum(self.outcomes.values())
+
+    def share(self, *outcomes: str) -> float:
+        return sum(self.outcomes.get(each, 0) for each in outcomes) / max(1, self.arrivals)
+
+    def percentile(self, share: float) -> float:
+        """In ms; not a number where nothing was acknowledged."""
+        return _percentile(self.latencies, share)
+
+    def figures(self, seconds: float) -> Figures:
+        """What thresholds may be set on."""
+        return {
+            **{name: self.percentile(share) for name, share in PERCENTILES.items()},
+            "error_rate": self.share(FAILED),
+            "shed_rate": self.share(SHED),
+            "missed_rate": self.share(MISSED),
+            "requests_per_second": self.outcomes.get(ACKNOWLEDGED, 0) / seconds,
+            "events_per_second": self.events / seconds,
+            "lag_p99_ms": _percentile(self.lags, 0.99),
+        }
+
+
+class Tally:
+    """Cells by second (since 1970) and kind."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[int, dict[str, Cell]] = {}
+
+    def cell(self, at: float, kind: str) -> Cell:
+        kinds = self.seconds.setdefault(int(at), {})
+        if kind not in kinds:
+            kinds[kind] = Cell()
+        return kinds[kind]
+
+    def missed(self, at: float, kind: str) -> None:
+        self._outcome(self.cell(at, kind), MISSED)
+
+    def sent(
+        self, at: float, kind: str, outcome: str, latency: float, lag: float, events: int
+    ) -> None:
+        """`at` is when it was due; latency and lag in seconds, counted from then."""
+        cell = self.cell(at, kind)
+        self._outcome(cell, outcome)
+        lag_ms = rounded(lag)
+        cell.lags[lag_ms] = cell.lags.get(lag_ms, 0) + 1
+        if outcome == ACKNOWLEDGED:
+            cell.events += events
+            latency_ms = rounded(latency)
+            cell.latencies[latency_ms] = cell.latencies.get(latency_ms, 0) + 1
+
+    @staticmethod
+    def _outcome(cell: Cell, outcome: str) -> None:
+        cell.outcomes[outcome] = cell.outcomes.get(outcome, 0) + 1
+
+    def between(self, begin: float, end: float, kinds: Iterable[str] = KINDS) -> Cell:
+        """All of the whole seconds in [begin, end)."""
+        total = Cell()
+        for second, cells in self.seconds.items():
+            if begin <= second < end:
+                for kind in kinds:
+                    if kind in cells:
+                        total.add(cells[kind])
+        return total
+
+    def take(self) -> Any:
+        """Everything so far, as plain data for the way to the master, and begin anew."""
+        taken, self.seconds = self.seconds, {}
+        return msgspec.to_builtins(taken)
+
+    def merge(self, taken: Any) -> None:
+        for second, cells in msgspec.convert(taken, dict[int, dict[str, Cell]]).items():
+            for kind, cell in cells.items():
+                self.cell(second, kind).add(cell)
+
+
+def rounded(seconds: float) -> int:
+    """In ms with two digits that count, so that there are few different ones."""
+    ms = max(0, round(seconds * 1000))
+    return round(ms, 2 - len(str(ms))) if ms >= 100 else ms
+
+
+def _add(total: dict[_Key, int], more: dict[_Key, int]) -> None:
+    for key, many in more.items():
+        total[key] = total.get(key, 0) + many
+
+
+def _percentile(counts: dict[int, int], share: float) -> float:
+    left = share * sum(counts.values())
+    for value in sorted(counts):
+        left -= counts[value]
+        if left <= 0:
+            return float(value)
+    return math.nan
