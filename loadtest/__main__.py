@@ -28,7 +28,10 @@ def main() -> int:
             " --host http://127.0.0.1:8080\nall options: python -m loadtest steady --help"
         )
         return 0 if name in ("-h", "--help") else 2
-    sys.argv = ["loadtest", "-f", str(scenarios[name]), *sys.argv[2:]]
+    rest = sys.argv[2:]
+    if name == "replay" and rest and not rest[0].startswith("-"):
+        rest = ["--file", *rest]
+    sys.argv = ["loadtest", "-f", str(scenarios[name]), *rest]
     locust_main.main()  # type: ignore[no-untyped-call]
     return 0
 

@@ -22,6 +22,7 @@ from locust.runners import MasterRunner, WorkerRunner
 from loadtest import report, target, thresholds
 from loadtest.journal import SUFFIX, Header, Journal
 from loadtest.play import Mix, Model, Play
+from loadtest.replay import BadFile
 from loadtest.report import Result
 from loadtest.tally import KINDS, Cell, Figures, Tally
 from loadtest.users import GameServer, Run, Source, clock
@@ -60,6 +61,9 @@ class Scenario:
 
     def add_options(self, add: Any) -> None:
         """Options of its own."""
+
+    def check(self, options: Options) -> None:
+        """What can be known to be wrong before the start raises OSError, ValueError, BadFile."""
 
     def source(self, options: Options, seed: str, process: int) -> tuple[Source, Header]:
         """The seeded play as the options say; `process` counts from 0."""
@@ -108,6 +112,7 @@ class Harness:
             default = getattr(Mix(), name)
             flag = "--" + name.replace("_", "-")
             add(flag, type=type(default), default=default, help=f"{text} (%(default)s)")
+        add("--deeper", type=float, default=0.05, help="share of pages gone on from (%(default)s)")
         add("--day", type=float, default=0.0, help="seconds of a day with its curve; 0: none")
         add("--seed", default="", help="the same seed, the same play (another for each run)")
         add("--warm-up", type=float, default=5.0, help="seconds not judged (%(default)s)")
@@ -128,7 +133,7 @@ class Harness:
         self.options.out = self.options.out or f"loadtest-results/{self.scenario.name}-{when}"
         try:
             self._check()
-        except (thresholds.BadThresholds, OSError, ValueError) as error:
+        except (thresholds.BadThresholds, BadFile, OSError, ValueError) as error:
             say(str(error))
             sys.exit(2)
 
@@ -142,6 +147,8 @@ class Harness:
         self.thresholds = thresholds.load(Path(self.options.thresholds), known)
         target.headers(self.options)
         target.tls(self.options)
+        self.options.processes_total = 1
+        self.scenario.check(self.options)
 
     def on_test_start(self, environment: Any, **_: Any) -> None:
         self.tally = Tally()

@@ -60,6 +60,10 @@ class _Problem(msgspec.Struct):
     type: str
 
 
+class _Page(msgspec.Struct):
+    next_cursor: str | None
+
+
 def clock() -> float:
     """Seconds since 1970 that never step back."""
     return _OFFSET + time.perf_counter()
@@ -120,10 +124,14 @@ class GameServer(FastHttpUser):
                 pause = (answer.headers or {}).get("retry-after") or 1
                 run.source.again(batch, _ms(clock() + float(pause)))
 
-    def _read(self, player: str, due: float) -> None:
-        begun, path = clock(), _PATHS[READ].format(player_id=player)
+    def _read(self, player: str, due: float, cursor: str = "") -> None:
+        begun, path = clock(), _PATHS[READ].format(player_id=player) + cursor
         with self.client.get(path, name=_PATHS[READ], catch_response=True) as answer:
-            self._settle(answer, READ, due, begun, 0)
+            outcome = self._settle(answer, READ, due, begun, 0)
+        if outcome == ACKNOWLEDGED and self.draw.random() < self.options.deeper:
+            after = msgspec.json.decode(answer.content, type=_Page).next_cursor
+            if after:
+                self._read(player, clock(), f"?cursor={after}")
 
     def _settle(self, answer: Any, kind: str, due: float, begun: float, events: int) -> str:
         """Count the answer, for us and for Locust, from when the request was due."""
