@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import gevent
 import locust
 from gevent.event import Event
 from locust.runners import MasterRunner, WorkerRunner
@@ -29,9 +30,10 @@ from loadtest.users import GameServer, Run, Source, clock
 
 FOLDER = Path(__file__).parent / "scenarios"
 _FINISH_SECONDS = 60.0
+_LAG_MS = 100
 _SHORT_OF_CPU = (
-    "the load generator itself was short of CPU, so latencies are partly its own:"
-    " add --processes or workers, or lower --rate"
+    "the load generator began requests up to {:.0f} ms late (p99): it was short of CPU, and the"
+    " latencies are partly its own; add --processes or workers, or lower --rate"
 )
 _MIX = {
     "players": "how many, per process",
@@ -137,6 +139,8 @@ class Harness:
             say(str(error))
             sys.exit(2)
 
+        gevent.sleep(0)  # else --run-time would count from before the slow imports
+
     def _check(self) -> None:
         """Raises BadThresholds, OSError or ValueError for what can be known to be wrong."""
         if not (self.options.host or "").startswith(("http://", "https://")):
@@ -209,11 +213,13 @@ class Harness:
             runner.stop()
 
     def _judge(self) -> None:
-        options, runner = self.options, self.environment.runner
+        options = self.options
         result = self._result()
         result.figures |= self.scenario.figures(result, options)
-        if runner.cpu_warning_emitted or getattr(runner, "worker_cpu_warning_emitted", False):
-            result.remarks.append(_SHORT_OF_CPU)
+        if (lag := result.figures["all"]["lag_p99_ms"]) > _LAG_MS:
+            result.remarks.append(_SHORT_OF_CPU.format(lag))
+        if result.end - result.begin <= options.warm_up:
+            result.remarks.append("the run was no longer than its --warm-up: nothing is judged")
         result.breaches = [text for t in self.thresholds if (text := t.breach(result.figures))]
         report.write(Path(options.out), result, self.environment)
         say(report.table(result.figures))

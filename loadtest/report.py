@@ -93,7 +93,7 @@ def plot(path: Path, result: Result) -> None:
     for name, share in PERCENTILES.items():
         latency.plot(x, [cell.percentile(share) for cell in cells], label=name.removesuffix("_ms"))
     rate.set(title=f"{result.scenario}: requests and events per second", ylim=(0, None))
-    latency.set(title="latency from when a request was due, ms", yscale="log")
+    latency.set(title="latency from when a request was due, ms", yscale="symlog", ylim=(0, None))
     bad.set(title="requests not acknowledged, per second", xlabel="seconds", ylim=(0, None))
     for axes in (rate, latency, bad):
         for begin, end in result.windows.values():
@@ -110,7 +110,7 @@ def table(figures: Mapping[str, Figures]) -> str:
     head = f"{'':10}" + "".join(f"{title:>15}" for _, title in _COLUMNS)
     lines = [head]
     for section, values in figures.items():
-        if "events_per_second" in values:
+        if "p50_ms" in values:
             cells = "".join(f"{values[name]:>15.4g}" for name, _ in _COLUMNS)
             lines.append(f"{section:10}{cells}")
         else:

@@ -81,7 +81,8 @@ class Audit:
         return counts
 
     def _progress(self, work: Any, total: int, text: str) -> Any:
-        return track(work, text, total=total, console=self.console, transient=True)
+        quiet = not self.console.is_terminal
+        return track(work, text, total=total, console=self.console, transient=True, disable=quiet)
 
     def _complete(self, store: Store) -> None:
         """Send what makes half acknowledged sessions whole."""

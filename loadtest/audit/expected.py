@@ -15,6 +15,7 @@ from loadtest.play import Event, Model
 from loadtest.replay import BadFile, blocks, fingerprint
 
 KINDS = ("start", "end")
+_OTHER_SIDE = str.maketrans("+-", "-+")
 _SCHEMA = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
@@ -115,14 +116,22 @@ def events_of(reading: Reading) -> Iterator[tuple[Event, bool]]:
     header = reading.header
     try:
         if header.mix is not None:
-            model = Model(header.seed, header.mix)
-            for line in reading:
-                for token in line.tokens:
-                    yield model.event(token, header.origin_ms), line.acknowledged
+            yield from _played(reading, Model(header.seed, header.mix))
         else:
             yield from _replayed(reading, Path(header.file))
     except (ValueError, BadFile, OSError) as error:
         raise Unreadable(f"{reading.path}: {error}") from error
+
+
+def _played(reading: Reading, model: Model) -> Iterator[tuple[Event, bool]]:
+    origin_ms = reading.header.origin_ms
+    for line in reading:
+        for token in line.tokens:
+            yield model.event(token, origin_ms), line.acknowledged
+    if not reading.ended:  # the other side of any session may have been under way
+        for line in reading:
+            for token in line.tokens:
+                yield model.event(token.translate(_OTHER_SIDE), origin_ms), False
 
 
 def _replayed(reading: Reading, file: Path) -> Iterator[tuple[Event, bool]]:

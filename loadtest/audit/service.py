@@ -15,7 +15,6 @@ from loadtest.audit.compare import Listed
 from loadtest.play import Event
 
 _TRIES = 8
-_MORE_PAGES = 1_000_000  # a player cannot have more: the cursors go round in circles
 
 
 class NoAnswer(Exception):
@@ -54,13 +53,17 @@ class Service:
         """All pages, one after another."""
         listed: list[Listed] = []
         path = query = f"/v1/players/{player.hex}/sessions"
-        for _ in range(_MORE_PAGES):
+        cursors: set[str] = set()
+        while True:
             page = _decode(self._ask("GET", query))
             listed += page.sessions
-            if page.next_cursor is None:
+            cursor = page.next_cursor
+            if cursor is None:
                 return listed
-            query = f"{path}?cursor={page.next_cursor}"
-        raise NoAnswer(f"the cursors of player {player.hex} do not end")
+            if cursor in cursors:
+                raise NoAnswer(f"the cursors of player {player.hex} go round in circles")
+            cursors.add(cursor)
+            query = f"{path}?cursor={cursor}"
 
     def _ask(self, method: str, path: str, body: str = "") -> bytes:
         said: Any = None

@@ -1,0 +1,224 @@
+"""Measures what the calculator needs: 1, 3 and 5 nodes of dev/cluster.py in turn, then the disk.
+
+The load is the bench's generator: batches of 1, 5 and 10, and reads of 20 sessions, in a closed
+loop of few connections. Nodes keep a periodic commit log, as in production.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dev.cluster import Cluster, NodeFailed
+from dev.toolchain import MissingTool
+from loadtest import dataset
+from loadtest.bench import contenders, store
+from loadtest.bench.contenders import CONTENDERS, ROOT, Running
+from loadtest.bench.generator import Job, cpu_seconds
+from loadtest.bench.generator import Measured as Window
+from loadtest.bench.page import machine
+from loadtest.capacity.model import Disk, Measured, Reads, Run
+from player_sessions.settings import PREFIX, load
+
+SIZES = ((1, 1), (3, 3), (5, 3))  # nodes, replication factor
+BATCHES = (1, 5, 10)
+_KEYSPACE = "capacity"
+_CONNECTIONS = 8
+_WARM_UP = 2.0
+_DISK_DAYS = 84  # six windows of a year's retention
+_WINDOW_DAYS = 14
+_COMPACTION_SECONDS = 60
+
+Say = Callable[[str], None]
+
+
+FAULTS = (contenders.NotReady, NodeFailed, MissingTool, OSError)
+
+
+class Failed(Exception):
+    """No figure can be had; the message says why."""
+
+
+def measure(folder: Path, options: Any, say: Say) -> Measured:
+    """All of it; raises Failed."""
+    runs: list[Run] = []
+    reads: list[Reads] = []
+    disks: list[Disk] = []
+    for nodes, replication in SIZES:
+        say(f"{nodes} nodes, replication factor {replication}")
+        cluster = Cluster(folder / f"nodes{nodes}", nodes=nodes, relaxed=True)
+        with cluster:
+            _size(cluster, replication, options, say, runs, reads)
+            if nodes == 1:
+                disks = _disks(cluster, options, say)
+        cluster.wipe()
+    return Measured(
+        date=datetime.now(UTC).strftime("%Y-%m-%d"),
+        command=options.command,
+        machine=machine(),
+        runs=runs,
+        reads=reads,
+        disks=disks,
+    )
+
+
+def _environ(cluster: Cluster, keyspace: str, replication: int) -> dict[str, str]:
+    made = contenders.variables(cluster, keyspace)
+    return made | {f"{PREFIX}REPLICATION": f"dc1:{replication}"}
+
+
+def _settings(environ: dict[str, str]) -> Any:
+    return load({k: v for k, v in environ.items() if k.startswith(PREFIX)})
+
+
+def _size(
+    cluster: Cluster, replication: int, options: Any, say: Say, runs: list[Run], reads: list[Reads]
+) -> None:
+    environ = _environ(cluster, _KEYSPACE, replication)
+    with (
+        store.opened(_settings(environ)) as session,
+        contenders.running(CONTENDERS["service"], environ, cluster.folder) as service,
+    ):
+        player = store.write_player(session, 20)
+        for batch in BATCHES:
+            windows = [_window(cluster, service, options, batch) for _ in range(options.rounds)]
+            rate, *us = _medians(windows, batch)
+            runs.append(Run(cluster.nodes, replication, batch, rate, *us))
+            say(f"  batches of {batch}: {rate:,.0f} events/s, {us[0]:.1f} + {us[1]:.1f} µs/event")
+        windows = [_window(cluster, service, options, 0, player) for _ in range(options.rounds)]
+        rate, *us = _medians(windows, 1)
+        reads.append(Reads(cluster.nodes, replication, rate, *us))
+        say(f"  reads: {rate:,.0f}/s, {us[0]:.0f} + {us[1]:.0f} µs/read")
+
+
+def _medians(windows: list[Window], units: int) -> list[float]:
+    """Units per second, and per unit the µs of the service and of all nodes."""
+    figures = [
+        (
+            each.requests * units / each.seconds,
+            1e6 * each.server_cpu / each.requests / units,
+            1e6 * each.cassandra_cpu / each.requests / units,
+        )
+        for each in windows
+    ]
+    return [round(statistics.median(values), 3) for values in zip(*figures, strict=True)]
+
+
+def _window(
+    cluster: Cluster, service: Running, options: Any, batch: int, player: str = ""
+) -> Window:
+    """One measurement. The generator watches one node; the others' share is the same all along."""
+    contender = service.contender
+    job = Job(
+        port=service.port,
+        server=service.pid,
+        cassandra=cluster.pid(1),
+        connections=_CONNECTIONS,
+        warm_up=_WARM_UP,
+        seconds=options.seconds,
+        read=contender.read_request(player) if player else "",
+        path=contender.write[0],
+        key=contender.write[1],
+        batch=batch,
+        requests=0 if player else round((_WARM_UP + options.seconds) * 4000),
+    )
+    pids = [cluster.pid(node) for node in range(1, cluster.nodes + 1)]
+    before = [cpu_seconds(pid) for pid in pids]
+    done = subprocess.run(
+        [sys.executable, "-m", "loadtest.bench.generator"],
+        cwd=ROOT, input=msgspec.json.encode(job), capture_output=True,
+    )  # fmt: skip
+    if done.returncode:
+        raise Failed(done.stderr.decode(errors="replace"))
+    used = [cpu_seconds(pid) - earlier for pid, earlier in zip(pids, before, strict=True)]
+    window = msgspec.json.decode(done.stdout, type=Window)
+    window.cassandra_cpu *= sum(used) / used[0]
+    return window
+
+
+def _disks(cluster: Cluster, options: Any, say: Say) -> list[Disk]:
+    """The same events imported window by window, and shuffled over all windows."""
+    arguments = ["--sessions", str(options.disk_sessions), "--days", str(_DISK_DAYS)]
+    arguments += ["--players", str(max(1, options.disk_sessions // 60)), "--unfinished", "0"]
+    events = dataset.events(dataset.parser().parse_args(arguments))
+    made = []
+    for order in ("sorted", "shuffled"):
+        keyspace = f"disk_{order}"
+        environ = _environ(cluster, keyspace, 1)
+        with store.opened(_settings(environ)):
+            parts = list(_parts(events)) if order == "sorted" else [events]
+            for number, part in enumerate(parts):
+                _import(cluster, environ, part, number)
+        made.append(_disk(cluster, keyspace, order, events, len(parts)))
+        say(f"  {order}: {made[-1].bytes_per_event:.1f} bytes/event, {made[-1].sstables} SSTables")
+    return made
+
+
+def _parts(events: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """One after another the events of each TWCS window, by their own time."""
+    windows = defaultdict(list)
+    for event in events:
+        windows[_window_of(event)].append(event)
+    for number in sorted(windows):
+        yield windows[number]
+
+
+def _window_of(event: dict[str, Any]) -> int:
+    at = datetime.fromisoformat(event["ts"]).replace(tzinfo=UTC)
+    return int(at.timestamp() // (_WINDOW_DAYS * 86_400))
+
+
+def _import(cluster: Cluster, environ: dict[str, str], part: list[dict[str, Any]], n: int) -> None:
+    """Into Cassandra by the service's own import, then onto disk."""
+    file = cluster.folder / f"part{n}.jsonl"
+    file.write_text("".join(json.dumps(event) + "\n" for event in part))
+    done = subprocess.run(
+        [Path(sys.executable).parent / "player-sessions", "import", str(file)],
+        env=environ, cwd=cluster.folder, capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode:
+        raise Failed(done.stderr)
+    store.flush(cluster)
+
+
+def _disk(
+    cluster: Cluster, keyspace: str, order: str, events: list[dict[str, Any]], windows: int
+) -> Disk:
+    if order == "shuffled":
+        cluster.nodetool("compact", keyspace)
+    until = time.monotonic() + _COMPACTION_SECONDS
+    while len(_data(cluster, keyspace)) > 2 * windows and time.monotonic() < until:
+        time.sleep(1)  # TWCS compacts each past window to one SSTable per table
+    files = _data(cluster, keyspace)
+    tables = {file.parent for file in files}
+    size = sum(f.stat().st_size for table in tables for f in table.iterdir() if f.is_file())
+    return Disk(
+        order=order,
+        events=len(events),
+        sstables=len(files),
+        events_per_partition=round(_per_partition(events, windows), 3),
+        bytes_per_event=round(size / len(events), 2),
+    )
+
+
+def _data(cluster: Cluster, keyspace: str) -> list[Path]:
+    return sorted((cluster.folder / "node1" / "data" / keyspace).glob("*/*-Data.db"))
+
+
+def _per_partition(events: list[dict[str, Any]], windows: int) -> float:
+    """Events of a player in an SSTable, on average over both tables."""
+    partitions = {
+        (event["player_id"], event["event"], _window_of(event) if windows > 1 else 0)
+        for event in events
+    }
+    return len(events) / len(partitions)

@@ -1,0 +1,193 @@
+"""The scenarios as processes: on the real service, and on a double whose limits are known."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from loadtest.journal import Reading
+from loadtest.target import KEY_VARIABLE
+from tests.loadtest.commands import Done, audit, command, load, result
+from tests.loadtest.double import Double, running
+from tests.support import Server, wait_for
+
+LENIENT = """
+[all]
+p90_ms = 8000
+error_rate = 0
+shed_rate = 0
+"""
+QUICK = ("--rate", "15", "--session-seconds", "0.5", "--players", "300")
+REAL = {  # name of the run: its scenario and options; all at once, so that they take little time
+    "steady": ("steady", *QUICK, "-u", "4", "-t", "4s", "--processes", "2", "--seed", "known"),
+    "spike": ("spike", *QUICK, "-u", "1", "--before", "1.5", "--spike", "2", "--after", "2.5"),
+    "readers": ("readers", "-u", "1", "-t", "3s", "--players", "5", "--prepare", "60"),
+    "soak": ("soak", "-u", "2", "-t", "4s", "--day", "2", "--rate", "20"),
+    "replay": ("replay", "FILE", "-u", "2", "--rebase", "--rate", "30"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("loads")
+
+
+@pytest.fixture(scope="module")
+def done(server: Server, folder: Path) -> dict[str, Done]:
+    """All real runs, with thresholds that a busy machine holds too."""
+    file, limits = folder / "events.jsonl.bz2", folder / "lenient.toml"
+    limits.write_text(LENIENT)
+    made = command("loadtest.dataset", "--sessions", "150", "--players", "20", "-o", str(file))
+    assert made.returncode == 0, made.stderr
+
+    def run(name: str) -> Done:
+        scenario, *options = [str(file) if word == "FILE" else word for word in REAL[name]]
+        out = folder / name
+        if scenario == "replay":
+            options = ["--file", *options]
+        return load(scenario, server.url, out, "--thresholds", str(limits), *options)
+
+    with ThreadPoolExecutor(len(REAL)) as pool:
+        return dict(zip(REAL, pool.map(run, REAL), strict=True))
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_what_each_scenario_sends_is_acknowledged_and_proven(
+    done: dict[str, Done], server: Server, folder: Path, name: str
+) -> None:
+    assert done[name].returncode == 0, done[name].stderr
+    audited = audit(server.url, folder / name)
+    assert audited.returncode == 0, audited.stdout + audited.stderr
+    (acknowledged,) = re.findall(r"([\d,]+) events acknowledged", audited.stdout)
+    assert int(acknowledged.replace(",", "")) > 80
+
+
+def test_workers_have_journals_of_their_own_and_one_report(
+    done: dict[str, Done], folder: Path
+) -> None:
+    out = folder / "steady"
+    assert [path.name for path in sorted(out.glob("*.journal"))] == [
+        "known-0.journal",
+        "known-1.journal",
+    ]
+    assert all(len(list(reading)) > 20 for reading in Reading.all([out]))
+    figures = result(out)["figures"]
+    # All workers' requests are in the report: 60 a second, a tenth of them reads.
+    assert 25 < figures["all"]["requests_per_second"] < 90
+    assert figures["write"]["p50_ms"] > 0
+
+
+def test_a_run_leaves_html_csv_and_a_plot(done: dict[str, Done], folder: Path) -> None:
+    out = folder / "steady"
+    assert "/v1/events" in (out / "report.html").read_text()
+    assert (out / "requests.csv").read_text().count("\n") == 4  # head, write, read, total
+    head, *seconds = (out / "seconds.csv").read_text().splitlines()
+    assert head.startswith("second,kind,events,acknowledged,shed,failed,missed,p50_ms,p90_ms")
+    assert sum(int(line.split(",")[3]) for line in seconds if ",write," in line) == sum(
+        len(list(reading)) for reading in Reading.all([out])
+    )
+    assert ElementTree.parse(out / "plot.svg").getroot().tag.endswith("svg")
+
+
+def test_the_spike_is_seen_and_so_is_the_recovery(done: dict[str, Done], folder: Path) -> None:
+    figures = result(folder / "spike")["figures"]
+    ratio = figures["spike"]["requests_per_second"] / figures["before"]["requests_per_second"]
+    assert 3 < ratio < 30
+    assert 0 <= figures["recovery"]["seconds"] < 10
+    assert "recovered " in done["spike"].stderr
+
+
+def test_readers_read_on_and_soak_compares_its_days(done: dict[str, Done], folder: Path) -> None:
+    figures = result(folder / "readers")["figures"]
+    reads, writes = (figures[kind]["requests_per_second"] for kind in ("read", "write"))
+    assert reads > 5 * writes
+    assert result(folder / "soak")["figures"]["drift"]["p90_ratio"] > 0
+
+
+def test_a_replay_sends_each_event_of_the_file_once(done: dict[str, Done], folder: Path) -> None:
+    (reading,) = Reading.all([folder / "replay"])
+    tokens = [token for line in reading for token in line.tokens]
+    lines = [range(*map(int, token.split("-"))) for token in tokens]
+    assert sorted(number for span in lines for number in [*span, span.stop]) == list(
+        range(1, 1 + sum(len(span) + 1 for span in lines))
+    )
+    assert 280 < sum(len(span) + 1 for span in lines) <= 300
+
+
+@pytest.fixture
+def double() -> Iterator[Double]:
+    with running(Double()) as made:
+        yield made
+
+
+def test_latency_counts_from_when_a_request_was_due(double: Double, tmp_path: Path) -> None:
+    """A stall is in the figures of all who came meanwhile, not only of the first."""
+
+    def freeze() -> None:
+        wait_for(lambda: double.batches > 5, what="the load has begun")
+        double.frozen_until = time.monotonic() + 3
+
+    threading.Thread(target=freeze).start()
+    run = load("steady", double.url, tmp_path, "-u", "1", "-t", "4s", "--rate", "30",
+               "--connections", "200", "--reads", "0")  # fmt: skip
+    assert run.returncode == 1
+    assert "BREACHED steady.toml:3: [all] p90_ms = 500: measured " in run.stderr
+    figures = result(tmp_path)["figures"]["all"]
+    assert (
+        figures["p50_ms"] > 400
+    )  # a closed loop of one connection would have had a single slow one
+    assert figures["missed_rate"] == 0
+
+
+def test_arrivals_that_find_the_pool_full_are_counted_and_breach(
+    double: Double, tmp_path: Path
+) -> None:
+    double.seconds_per_request = 0.1
+    run = load("steady", double.url, tmp_path, "-u", "1", "-t", "3s", "--rate", "40",
+               "--connections", "1", "--reads", "0", **{KEY_VARIABLE: "a-key"})  # fmt: skip
+    assert run.returncode == 1
+    assert re.search(
+        r"BREACHED steady.toml:7: \[all\] missed_rate = 0.001: measured 0.\d", run.stderr
+    )
+    # Of 40 a second 10 find the only connection free.
+    assert 0.6 < result(tmp_path)["figures"]["all"]["missed_rate"] < 0.9
+    assert set(double.keys) == {"Bearer a-key"}
+    assert audit(double.url, tmp_path).returncode == 0
+
+
+def test_the_ramp_names_the_knee(double: Double, tmp_path: Path) -> None:
+    """The double's capacity is 25 requests a second."""
+    double.seconds_per_request = 0.04
+    limits = tmp_path / "limits.toml"
+    limits.write_text("[knee]\nmin_requests_per_second = 1000\n")
+    run = load("ramp", double.url, tmp_path / "out", "-u", "1", "--rate", "6", "--factor", "1.7",
+               "--step-seconds", "1.5", "--reads", "0", "--knee-ms", "600", "--connections", "100",
+               "--thresholds", str(limits))  # fmt: skip
+    assert run.returncode == 1
+    assert "BREACHED limits.toml:2: [knee] min_requests_per_second = 1000: measured " in run.stderr
+    assert re.search(r"knee: \d+ events/s in \d+ requests/s \(\d users\) at p90", run.stderr)
+    assert 5 < result(tmp_path / "out")["figures"]["knee"]["requests_per_second"] < 30
+
+
+def test_what_cannot_work_is_said_before_the_load(tmp_path: Path) -> None:
+    limits = tmp_path / "limits.toml"
+    limits.write_text("[all]\np95_ms = 1\n")
+    bad = load("steady", "http://127.0.0.1:9", tmp_path / "out", "--thresholds", str(limits))
+    assert bad.returncode == 2
+    assert "[all] p95_ms is none of" in bad.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_list_of_scenarios_is_that_of_the_folder() -> None:
+    listed = command("loadtest", "--help")
+    assert listed.returncode == 0
+    for name in ("steady", "ramp", "spike", "soak", "readers", "replay"):
+        assert re.search(rf"^  {name} +\w", listed.stdout, re.MULTILINE)
+    assert command("loadtest", "stedy").returncode == 2
