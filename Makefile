@@ -8,7 +8,7 @@ DEV := $(VENV)/.dev-installed
 RUN := $(VENV)/.run-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format types coverage bench overload tools swagger lock docs clean wipe
+.PHONY: help run test check format types coverage bench load overload tools swagger lock docs clean wipe
 
 help: ## List the commands
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -45,6 +45,12 @@ tools: ## Find the programs that tests need, or install them (root on Debian); e
 
 swagger: $(DEV) ## Take the scripts of the page /docs from npm again: the same, or `version=5.35.0`
 	$(BIN)/python dev/swagger.py $(if $(version),--version $(version))
+
+TARGET ?= http://127.0.0.1:8080
+load: $(DEV) ## Load `make run`, or TARGET=https://…, for 30 s, then prove that nothing was lost
+	out=loadtest-results/steady-$$(date -u +%Y%m%dT%H%M%SZ); \
+	$(BIN)/python -m loadtest steady --headless -u 5 -t 30s --only-summary --host $(TARGET) --out $$out && \
+	$(BIN)/python -m loadtest.audit $$out --host $(TARGET)
 
 docs: $(DEV) ## Write the pages that are made from the code
 	$(BIN)/player-sessions settings --markdown > docs/settings.md

@@ -199,7 +199,7 @@ class Harness:
 
     def on_test_stop(self, environment: Any, **_: Any) -> None:
         if self._run is not None:
-            self._run.journal.close()
+            self._run.journal.close(ended=not self._run.under_way)
             self._run = None
         if not isinstance(environment.runner, WorkerRunner):
             self._judge()

@@ -42,7 +42,7 @@ class Unreadable(Exception):
 
 
 class Journal:
-    """Appends; closed in order it ends with a line that says so."""
+    """Appends lines."""
 
     def __init__(self, path: Path, header: Header) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,8 +52,10 @@ class Journal:
     def add(self, sign: str, tokens: Iterable[str]) -> None:
         self._write(f"{sign} {' '.join(tokens)}")
 
-    def close(self) -> None:
-        self._write(END)
+    def close(self, *, ended: bool = True) -> None:
+        """`ended`: nothing is under way any more."""
+        if ended:
+            self._write(END)
         os.close(self._file)
 
     def _write(self, line: str) -> None:

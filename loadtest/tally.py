@@ -94,10 +94,10 @@ class Tally:
         cell.outcomes[outcome] = cell.outcomes.get(outcome, 0) + 1
 
     def between(self, begin: float, end: float, kinds: Iterable[str] = KINDS) -> Cell:
-        """All of the whole seconds in [begin, end)."""
+        """All of the seconds whose middle lies in [begin, end)."""
         total = Cell()
         for second, cells in self.seconds.items():
-            if begin <= second < end:
+            if begin <= second + 0.5 < end:
                 for kind in kinds:
                     if kind in cells:
                         total.add(cells[kind])

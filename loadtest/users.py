@@ -50,6 +50,7 @@ class Run:
     journal: Journal
     tally: Tally
     begin: float
+    under_way: int = 0  # batches that were sent and are not in the journal yet
 
 
 class Missed(Exception):
@@ -116,12 +117,14 @@ class GameServer(FastHttpUser):
 
     def _write(self, batch: Batch, due: float) -> None:
         run, begun = self.run_data, clock()
+        run.under_way += 1
         with self.client.post(
             _PATHS[WRITE], data=batch.body, headers=_JSON, catch_response=True
         ) as answer:
             outcome = self._settle(answer, WRITE, due, begun, batch.events)
             whole = outcome == ACKNOWLEDGED and b'"discarded":0' in answer.content
             run.journal.add(journal.ACKNOWLEDGED if whole else journal.UNKNOWN, batch.tokens)
+            run.under_way -= 1
             if outcome != ACKNOWLEDGED:
                 pause = (answer.headers or {}).get("retry-after") or 1
                 run.source.again(batch, _ms(clock() + float(pause)))

@@ -14,7 +14,7 @@ class ReaderServer(GameServer):
     def on_start(self) -> None:
         for _ in range(self.options.prepare):
             if batch := self.run_data.source.next(round(clock() * 1000)):
-                self._write(batch, clock())
+                self.pool.spawn(self._write, batch, clock()).join()
 
 
 class Readers(Scenario):

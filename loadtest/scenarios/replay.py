@@ -19,7 +19,7 @@ class ReplayServer(GameServer):
 
 class Replay(Scenario):
     name = "replay"
-    defaults = {"reads": 0.0}
+    defaults = {"reads": 0.0, "warm_up": 0.0}
 
     def add_options(self, add: Any) -> None:
         add("--file", required=True, help="JSON Lines, .gz and .bz2 too")

@@ -30,7 +30,7 @@ REAL = {  # name of the run: its scenario and options; all at once, so that they
     "spike": ("spike", *QUICK, "-u", "1", "--before", "1.5", "--spike", "2", "--after", "2.5"),
     "readers": ("readers", "-u", "1", "-t", "3s", "--players", "5", "--prepare", "60"),
     "soak": ("soak", "-u", "2", "-t", "4s", "--day", "2", "--rate", "20"),
-    "replay": ("replay", "FILE", "-u", "2", "--rebase", "--rate", "30"),
+    "replay": ("replay", "FILE", "-u", "2", "--rebase", "--rate", "10"),
 }
 
 
@@ -44,7 +44,7 @@ def done(server: Server, folder: Path) -> dict[str, Done]:
     """All real runs, with thresholds that a busy machine holds too."""
     file, limits = folder / "events.jsonl.bz2", folder / "lenient.toml"
     limits.write_text(LENIENT)
-    made = command("loadtest.dataset", "--sessions", "150", "--players", "20", "-o", str(file))
+    made = command("loadtest.dataset", "--sessions", "300", "--players", "20", "-o", str(file))
     assert made.returncode == 0, made.stderr
 
     def run(name: str) -> Done:
@@ -66,7 +66,7 @@ def test_what_each_scenario_sends_is_acknowledged_and_proven(
     audited = audit(server.url, folder / name)
     assert audited.returncode == 0, audited.stdout + audited.stderr
     (acknowledged,) = re.findall(r"([\d,]+) events acknowledged", audited.stdout)
-    assert int(acknowledged.replace(",", "")) > 80
+    assert int(acknowledged.replace(",", "")) > 50
 
 
 def test_workers_have_journals_of_their_own_and_one_report(
@@ -118,7 +118,7 @@ def test_a_replay_sends_each_event_of_the_file_once(done: dict[str, Done], folde
     assert sorted(number for span in lines for number in [*span, span.stop]) == list(
         range(1, 1 + sum(len(span) + 1 for span in lines))
     )
-    assert 280 < sum(len(span) + 1 for span in lines) <= 300
+    assert 560 < sum(len(span) + 1 for span in lines) <= 600
 
 
 @pytest.fixture

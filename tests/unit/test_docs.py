@@ -99,7 +99,7 @@ def test_no_file_names_a_registry_or_this_machine() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("name", ["service", "dev", "build"])
+@pytest.mark.parametrize("name", ["service", "dev", "build", "loadtest"])
 def test_every_pinned_package_has_hashes(name: str) -> None:
     text = page(f"requirements/{name}.txt").replace("\\\n", "")
     pins = [line for line in text.splitlines() if line and not line.startswith("#")]
