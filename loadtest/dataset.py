@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import IO, Any
 from uuid import UUID
 
-COUNTRIES = ("US", "BR", "ID", "DE", "TR", "GB", "FR", "UK", "FI", "SE", "JP", "KR")
+from loadtest.play import country, session_seconds, zipf_rank
+
+_MEDIAN_SECONDS, _SIGMA = 660.0, 1.0
 
 
 def events(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -31,13 +33,21 @@ def events(options: argparse.Namespace) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
     for _ in range(options.sessions):
         common = {
-            "player_id": draw.choice(players),
+            "player_id": players[zipf_rank(draw.random(), len(players), options.zipf)],
             "session_id": str(UUID(int=draw.getrandbits(128), version=4)),
         }
         ended = newest - timedelta(seconds=draw.randrange(options.days * 86_400))
-        started = ended - timedelta(seconds=round(draw.lognormvariate(6.5, 1)))
-        country = draw.choice(COUNTRIES)
-        made.append({"event": "start", "country": country, **common, "ts": started.isoformat()})
+        started = ended - timedelta(
+            seconds=round(session_seconds(draw.random(), _MEDIAN_SECONDS, _SIGMA))
+        )
+        made.append(
+            {
+                "event": "start",
+                "country": country(draw.random()),
+                **common,
+                "ts": started.isoformat(),
+            }
+        )
         if draw.random() >= options.unfinished:
             made.append({"event": "end", **common, "ts": ended.isoformat()})
     made += draw.choices(made, k=round(len(made) * options.duplicates))
@@ -83,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
     add = made.add_argument
     add("--sessions", type=int, default=10_000, help="how many (%(default)s)")
     add("--players", type=int, default=1000, help="how many (%(default)s)")
+    add("--zipf", type=float, default=0.8, help="how unequally they play (%(default)s)")
     add("--days", type=int, default=360, help="over how many days back (%(default)s)")
     add("--until", default=now, help="time of the newest end, ISO 8601 (now)")
     add("--duplicates", type=float, default=0.0, help="share of events sent twice (%(default)s)")

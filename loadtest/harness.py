@@ -30,6 +30,9 @@ from loadtest.users import GameServer, Run, Source, clock
 
 FOLDER = Path(__file__).parent / "scenarios"
 _FINISH_SECONDS = 60.0
+_ON_THE_WEB_PAGE = {  # Locust sets these on options outside of groups only
+    "include_in_web_ui": True, "is_secret": False, "is_required": False, "is_multiple": False,
+}  # fmt: skip
 _LAG_MS = 100
 _SHORT_OF_CPU = (
     "the load generator began requests up to {:.0f} ms late (p99): it was short of CPU, and the"
@@ -105,7 +108,11 @@ class Harness:
         """Our options, in a group of their own."""
         parser.epilog = f"example: python -m loadtest {self.scenario.name} -u 5 -t 60s --headless"
         group = parser.add_argument_group("player-sessions")
-        add = group.add_argument
+
+        def add(*flags: str, **how: Any) -> None:
+            action = group.add_argument(*flags, **how)
+            vars(action).update(_ON_THE_WEB_PAGE)
+
         target.add_options(add)
         add("--rate", type=float, default=20.0, help="requests per second and user (%(default)s)")
         add("--connections", type=int, default=16, help="of a user, at most (%(default)s)")
@@ -124,7 +131,7 @@ class Harness:
         self.scenario.add_options(add)
         parser.set_defaults(**self.scenario.defaults)
 
-    def on_init(self, environment: Any, runner: Any, **_: Any) -> None:
+    def on_init(self, environment: Any, runner: Any, web_ui: Any, **_: Any) -> None:
         self.environment, self.options = environment, environment.parsed_options
         if isinstance(runner, WorkerRunner):
             runner.register_message("finish", self._on_finish)
@@ -134,6 +141,8 @@ class Harness:
         when = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         self.options.out = self.options.out or f"loadtest-results/{self.scenario.name}-{when}"
         try:
+            if web_ui is None and not (self.options.host or "").startswith("http"):
+                raise ValueError("say what to load: --host http://127.0.0.1:8080")
             self._check()
         except (thresholds.BadThresholds, BadFile, OSError, ValueError) as error:
             say(str(error))
@@ -143,8 +152,6 @@ class Harness:
 
     def _check(self) -> None:
         """Raises BadThresholds, OSError or ValueError for what can be known to be wrong."""
-        if not (self.options.host or "").startswith(("http://", "https://")):
-            raise ValueError("say what to load: --host http://127.0.0.1:8080")
         names = set(Cell().figures(1))
         sections = ("all", *KINDS, *self.scenario.sections)
         known = dict.fromkeys(sections, names) | dict(self.scenario.known)
@@ -227,7 +234,7 @@ class Harness:
             say(text)
         verdict = "breached" if result.breaches else "held"
         say(f"{verdict}: {options.thresholds}\nreports and journal: {options.out}")
-        say(f"audit: python -m loadtest.audit {options.out} --host {options.host}")
+        say(f"audit: python -m loadtest.audit {options.out} --host {self.environment.host}")
         self.environment.process_exit_code = int(bool(result.breaches))
 
     def _result(self) -> Result:

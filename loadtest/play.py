@@ -80,8 +80,8 @@ class Session(NamedTuple):
 
 
 def zipf_rank(share: float, players: int, exponent: float) -> int:
-    """The rank, 0 the most active, of whom `share` in [0, 1) falls on; exponent not 1."""
-    rest = 1 - exponent
+    """The rank, 0 the most active, of whom `share` in [0, 1) falls on."""
+    rest = 1 - exponent or 1e-9  # at 1 the formula has a gap
     return min(players - 1, int((1 + share * ((players + 1) ** rest - 1)) ** (1 / rest)) - 1)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import socket
+import subprocess
+import sys
 import threading
 import time
 import xml.etree.ElementTree as ElementTree
@@ -10,11 +13,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 
 from loadtest.journal import Reading
 from loadtest.target import KEY_VARIABLE
-from tests.loadtest.commands import Done, audit, command, load, result
+from tests.loadtest.commands import ROOT, Done, audit, command, load, result
 from tests.loadtest.double import Double, running
 from tests.support import Server, wait_for
 
@@ -167,13 +171,41 @@ def test_the_ramp_names_the_knee(double: Double, tmp_path: Path) -> None:
     double.seconds_per_request = 0.04
     limits = tmp_path / "limits.toml"
     limits.write_text("[knee]\nmin_requests_per_second = 1000\n")
-    run = load("ramp", double.url, tmp_path / "out", "-u", "1", "--rate", "6", "--factor", "1.7",
-               "--step-seconds", "1.5", "--reads", "0", "--knee-ms", "600", "--connections", "100",
+    run = load("ramp", double.url, tmp_path / "out", "-u", "1", "--rate", "8", "--factor", "2.2",
+               "--step-seconds", "1.4", "--reads", "0", "--knee-ms", "600", "--connections", "100",
                "--thresholds", str(limits))  # fmt: skip
     assert run.returncode == 1
     assert "BREACHED limits.toml:2: [knee] min_requests_per_second = 1000: measured " in run.stderr
     assert re.search(r"knee: \d+ events/s in \d+ requests/s \(\d users\) at p90", run.stderr)
-    assert 5 < result(tmp_path / "out")["figures"]["knee"]["requests_per_second"] < 30
+    assert 4 < result(tmp_path / "out")["figures"]["knee"]["requests_per_second"] < 30
+
+
+def test_with_the_web_page_the_options_are_there_and_the_verdict_too(
+    double: Double, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = ("--autostart", "--autoquit", "0", "-t", "3s", "--warm-up", "0")
+    out = ("--out", str(tmp_path), "--host", double.url)
+    web = ("--web-host", "127.0.0.1", "--web-port", str(port))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "loadtest", "steady", *options, *out, *web],
+        cwd=ROOT, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+    def page() -> str:
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/").text
+        except httpx.TransportError:
+            return ""
+
+    try:
+        assert "session_seconds" in wait_for(page, what="the web page")
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0, said
+    assert "held: " in said
 
 
 def test_what_cannot_work_is_said_before_the_load(tmp_path: Path) -> None:
@@ -191,3 +223,6 @@ def test_the_list_of_scenarios_is_that_of_the_folder() -> None:
     for name in ("steady", "ramp", "spike", "soak", "readers", "replay"):
         assert re.search(rf"^  {name} +\w", listed.stdout, re.MULTILINE)
     assert command("loadtest", "stedy").returncode == 2
+    homeless = command("loadtest", "steady", "--headless")
+    assert homeless.returncode == 2
+    assert "say what to load: --host" in homeless.stderr
