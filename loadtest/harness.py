@@ -95,6 +95,7 @@ class Harness:
         self.scenario = scenario
         self.tally = Tally()
         self.begin = self.end = 0.0
+        self.running = False
         self._run: Run | None = None
         self._left: set[str] = set()
         self._all_finished = Event()
@@ -164,6 +165,7 @@ class Harness:
     def on_test_start(self, environment: Any, **_: Any) -> None:
         self.tally = Tally()
         self.begin = clock()
+        self.running = True
         if isinstance(environment.runner, MasterRunner):
             self.options.processes_total = environment.runner.worker_count
             return
@@ -208,8 +210,10 @@ class Harness:
         if self._run is not None:
             self._run.journal.close(ended=not self._run.under_way)
             self._run = None
-        if not isinstance(environment.runner, WorkerRunner):
+        # Locust stops also what was never started.
+        if self.running and not isinstance(environment.runner, WorkerRunner):
             self._judge()
+        self.running = False
 
     def on_quitting(self, environment: Any, **_: Any) -> None:
         """Ctrl-C and SIGTERM come here before the test has been stopped."""

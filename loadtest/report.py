@@ -83,7 +83,7 @@ def plot(path: Path, result: Result) -> None:
 
     first = int(result.begin)
     at = range(first, max(int(result.end), first) + 1)
-    cells = [result.tally.between(second, second + 1) for second in at]
+    cells = [result.tally.at(second) for second in at]
     x = [second - first for second in at]
     figure, (rate, latency, bad) = pyplot.subplots(3, sharex=True, figsize=(9, 8))
     for outcome in OUTCOMES:

@@ -103,6 +103,13 @@ class Tally:
                         total.add(cells[kind])
         return total
 
+    def at(self, second: int) -> Cell:
+        """All kinds of one second."""
+        total = Cell()
+        for cell in self.seconds.get(second, {}).values():
+            total.add(cell)
+        return total
+
     def take(self) -> Any:
         """Everything so far, as plain data for the way to the master, and begin anew."""
         taken, self.seconds = self.seconds, {}

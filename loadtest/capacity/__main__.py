@@ -224,6 +224,9 @@ def _measure(options: argparse.Namespace) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="capacity-") as folder:
             measured = measure.measure(Path(folder), options, say)
+    except KeyboardInterrupt:
+        say("capacity: stopped")
+        return 130
     except (measure.Failed, *measure.FAULTS) as error:
         print(f"capacity: {error}", file=sys.stderr)
         return 2

@@ -34,7 +34,8 @@ SIZES = ((1, 1), (3, 3), (5, 3))  # nodes, replication factor
 BATCHES = (1, 5, 10)
 _KEYSPACE = "capacity"
 _CONNECTIONS = 8
-_WARM_UP = 2.0
+_WARM_UP = 1.0
+_WARMING_SECONDS = 8.0
 _DISK_DAYS = 84  # six windows of a year's retention
 _WINDOW_DAYS = 14
 _COMPACTION_SECONDS = 60
@@ -90,12 +91,18 @@ def _size(
         contenders.running(CONTENDERS["service"], environ, cluster.folder) as service,
     ):
         player = store.write_player(session, 20)
+        for batch in (10, 1):  # Java compiles what it runs often: let it, before anything counts
+            _window(cluster, service, _WARMING_SECONDS, batch)
         for batch in BATCHES:
-            windows = [_window(cluster, service, options, batch) for _ in range(options.rounds)]
+            windows = [
+                _window(cluster, service, options.seconds, batch) for _ in range(options.rounds)
+            ]
             rate, *us = _medians(windows, batch)
             runs.append(Run(cluster.nodes, replication, batch, rate, *us))
             say(f"  batches of {batch}: {rate:,.0f} events/s, {us[0]:.1f} + {us[1]:.1f} µs/event")
-        windows = [_window(cluster, service, options, 0, player) for _ in range(options.rounds)]
+        windows = [
+            _window(cluster, service, options.seconds, 0, player) for _ in range(options.rounds)
+        ]
         rate, *us = _medians(windows, 1)
         reads.append(Reads(cluster.nodes, replication, rate, *us))
         say(f"  reads: {rate:,.0f}/s, {us[0]:.0f} + {us[1]:.0f} µs/read")
@@ -115,7 +122,7 @@ def _medians(windows: list[Window], units: int) -> list[float]:
 
 
 def _window(
-    cluster: Cluster, service: Running, options: Any, batch: int, player: str = ""
+    cluster: Cluster, service: Running, seconds: float, batch: int, player: str = ""
 ) -> Window:
     """One measurement. The generator watches one node; the others' share is the same all along."""
     contender = service.contender
@@ -125,12 +132,12 @@ def _window(
         cassandra=cluster.pid(1),
         connections=_CONNECTIONS,
         warm_up=_WARM_UP,
-        seconds=options.seconds,
+        seconds=seconds,
         read=contender.read_request(player) if player else "",
         path=contender.write[0],
         key=contender.write[1],
         batch=batch,
-        requests=0 if player else round((_WARM_UP + options.seconds) * 4000),
+        requests=0 if player else round((_WARM_UP + seconds) * 3000),
     )
     pids = [cluster.pid(node) for node in range(1, cluster.nodes + 1)]
     before = [cpu_seconds(pid) for pid in pids]

@@ -50,7 +50,7 @@ def recovery(tally: Tally, over: float, end: float, whole_ms: float) -> float:
     """Seconds from the spike's end to the last second that was not whole."""
     broken = over
     for second in sorted(tally.seconds):
-        cell = tally.between(second, second + 1)
+        cell = tally.at(second)
         bad = cell.share("failed", "shed", "missed") > 0 or cell.percentile(0.9) > whole_ms
         if over <= second < end and bad:
             broken = second + 1.0

@@ -180,32 +180,51 @@ def test_the_ramp_names_the_knee(double: Double, tmp_path: Path) -> None:
     assert 4 < result(tmp_path / "out")["figures"]["knee"]["requests_per_second"] < 30
 
 
-def test_with_the_web_page_the_options_are_there_and_the_verdict_too(
-    double: Double, tmp_path: Path
-) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    options = ("--autostart", "--autoquit", "0", "-t", "3s", "--warm-up", "0")
-    out = ("--out", str(tmp_path), "--host", double.url)
-    web = ("--web-host", "127.0.0.1", "--web-port", str(port))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "loadtest", "steady", *options, *out, *web],
-        cwd=ROOT, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+class WebPage:
+    """Locust with its web page."""
 
-    def page() -> str:
+    def __init__(self, out: Path, *options: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        web = ("--web-host", "127.0.0.1", "--web-port", self.url.rpartition(":")[2])
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "loadtest", "steady", "--out", str(out), *web, *options],
+            cwd=ROOT, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def page(self) -> str:
         try:
-            return httpx.get(f"http://127.0.0.1:{port}/").text
+            return httpx.get(self.url).text
         except httpx.TransportError:
             return ""
 
+    def ended(self) -> str:
+        """What it said until its end after SIGTERM."""
+        try:
+            self.process.terminate()
+            return self.process.communicate(timeout=60)[1]
+        finally:
+            self.process.kill()
+
+
+def test_the_web_page_has_our_options_and_its_runs_are_judged(
+    double: Double, tmp_path: Path
+) -> None:
+    idle = WebPage(tmp_path / "idle")
+    page = WebPage(tmp_path / "out", "--warm-up", "0")
     try:
-        assert "session_seconds" in wait_for(page, what="the web page")
-        _, said = process.communicate(timeout=60)
+        assert '"session_seconds"' in wait_for(page.page, what="the web page")
+        form = {"user_count": 2, "spawn_rate": 100, "host": double.url, "rate": 30.0}
+        assert httpx.post(f"{page.url}/swarm", data=form).json()["success"]
+        wait_for(lambda: double.batches > 40, what="the load goes on")
+        assert httpx.post(f"{page.url}/stop").json()["success"]
+        wait_for(idle.page, what="the other web page")
     finally:
-        process.kill()
-    assert process.returncode == 0, said
+        unused, said = idle.ended(), page.ended()
     assert "held: " in said
+    assert page.process.returncode == 0
+    assert idle.process.returncode == 0, unused
+    assert not (tmp_path / "idle").exists()  # nothing was begun, so there is nothing to report
 
 
 def test_what_cannot_work_is_said_before_the_load(tmp_path: Path) -> None:
