@@ -75,17 +75,14 @@ def seconds(file: TextIO, result: Result) -> None:
 
 def plot(path: Path, result: Result) -> None:
     """Three panels over the seconds of the run, the scenario's windows shaded."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "player-sessions"  # the same run, the same file
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure  # slow to import: not in workers
 
     first = int(result.begin)
     at = range(first, max(int(result.end), first) + 1)
     cells = [result.tally.at(second) for second in at]
     x = [second - first for second in at]
-    figure, (rate, latency, bad) = pyplot.subplots(3, sharex=True, figsize=(9, 8))
+    figure = Figure(figsize=(9, 8), layout="constrained")
+    rate, latency, bad = figure.subplots(3, sharex=True)
     for outcome in OUTCOMES:
         axes = rate if outcome == ACKNOWLEDGED else bad
         axes.plot(x, [cell.outcomes.get(outcome, 0) for cell in cells], label=outcome)
@@ -100,9 +97,7 @@ def plot(path: Path, result: Result) -> None:
             axes.axvspan(begin - result.begin, end - result.begin, alpha=0.08)
         axes.legend(loc="upper left", fontsize="small")
         axes.grid(alpha=0.3)
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
-    pyplot.close(figure)
+    figure.savefig(path)
 
 
 def table(figures: Mapping[str, Figures]) -> str:

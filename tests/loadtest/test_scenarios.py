@@ -215,9 +215,9 @@ def test_the_web_page_has_our_options_and_its_runs_are_judged(
     try:
         assert '"session_seconds"' in wait_for(page.page, what="the web page")
         form = {"user_count": 2, "spawn_rate": 100, "host": double.url, "rate": 30.0}
-        assert httpx.post(f"{page.url}/swarm", data=form).json()["success"]
+        assert httpx.post(f"{page.url}/swarm", data=form, timeout=60).json()["success"]
         wait_for(lambda: double.batches > 40, what="the load goes on")
-        assert httpx.post(f"{page.url}/stop").json()["success"]
+        assert httpx.post(f"{page.url}/stop", timeout=60).json()["success"]
         wait_for(idle.page, what="the other web page")
     finally:
         unused, said = idle.ended(), page.ended()
