@@ -11,6 +11,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -180,51 +181,53 @@ def test_the_ramp_names_the_knee(double: Double, tmp_path: Path) -> None:
     assert 4 < result(tmp_path / "out")["figures"]["knee"]["requests_per_second"] < 30
 
 
-class WebPage:
-    """Locust with its web page."""
-
-    def __init__(self, out: Path, *options: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
-        web = ("--web-host", "127.0.0.1", "--web-port", self.url.rpartition(":")[2])
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "loadtest", "steady", "--out", str(out), *web, *options],
-            cwd=ROOT, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-
-    def page(self) -> str:
+@contextmanager
+def web_page(out: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Locust with its web page, and the page's address."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    web = ("--web-host", "127.0.0.1", "--web-port", str(port))
+    with subprocess.Popen(
+        [sys.executable, "-m", "loadtest", "steady", "--out", str(out), *web, *options],
+        cwd=ROOT, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
         try:
-            return httpx.get(self.url).text
-        except httpx.TransportError:
-            return ""
-
-    def ended(self) -> str:
-        """What it said until its end after SIGTERM."""
-        try:
-            self.process.terminate()
-            return self.process.communicate(timeout=60)[1]
+            yield process, f"http://127.0.0.1:{port}"
         finally:
-            self.process.kill()
+            process.kill()
+
+
+def page(url: str) -> str:
+    try:
+        return httpx.get(url, timeout=60).text
+    except httpx.TransportError:
+        return ""
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """What it said until its end after SIGTERM."""
+    process.terminate()
+    return process.communicate(timeout=60)[1]
 
 
 def test_the_web_page_has_our_options_and_its_runs_are_judged(
     double: Double, tmp_path: Path
 ) -> None:
-    idle = WebPage(tmp_path / "idle")
-    page = WebPage(tmp_path / "out", "--warm-up", "0")
-    try:
-        assert '"session_seconds"' in wait_for(page.page, what="the web page")
+    with (
+        web_page(tmp_path / "idle") as (idle, other),
+        web_page(tmp_path / "out", "--warm-up", "0") as (process, url),
+    ):
+        assert '"session_seconds"' in wait_for(lambda: page(url), what="the web page")
         form = {"user_count": 2, "spawn_rate": 100, "host": double.url, "rate": 30.0}
-        assert httpx.post(f"{page.url}/swarm", data=form, timeout=60).json()["success"]
+        assert httpx.post(f"{url}/swarm", data=form, timeout=60).json()["success"]
         wait_for(lambda: double.batches > 40, what="the load goes on")
-        assert httpx.post(f"{page.url}/stop", timeout=60).json()["success"]
-        wait_for(idle.page, what="the other web page")
-    finally:
-        unused, said = idle.ended(), page.ended()
-    assert "held: " in said
-    assert page.process.returncode == 0
-    assert idle.process.returncode == 0, unused
-    assert not (tmp_path / "idle").exists()  # nothing was begun, so there is nothing to report
+        assert httpx.post(f"{url}/stop", timeout=60).json()["success"]
+        assert "held: " in ended(process)
+        assert process.returncode == 0
+        wait_for(lambda: page(other), what="the other web page")
+        ended(idle)
+        assert idle.returncode == 0
+        assert not (tmp_path / "idle").exists()  # nothing was begun: nothing to report
 
 
 def test_what_cannot_work_is_said_before_the_load(tmp_path: Path) -> None:
