@@ -113,7 +113,7 @@ def tables(measured: Measured) -> str:
             for r in measured.reads
         ),
         "",
-        "| data | events | SSTables of the keyspace | events per partition | bytes/event, one replica |",
+        "| data | events | SSTables | events per partition | bytes/event, one replica |",
         "|---|---|---|---|---|",
         *(
             f"| {d.order} | {d.events:,} | {d.sstables} | {d.events_per_partition:.1f}"

@@ -10,12 +10,12 @@ import httpx
 import msgspec
 import pytest
 
-from loadtest import replay
+from loadtest import dataset, replay
 from loadtest.audit.compare import Listed, compare
 from loadtest.audit.expected import Expected, Told
 from loadtest.journal import ACKNOWLEDGED, UNKNOWN, Header, Journal
 from loadtest.play import Mix, Model, Play
-from tests.loadtest.commands import audit, command
+from tests.loadtest.commands import audit
 from tests.loadtest.double import Double, running
 from tests.support import now_ms
 
@@ -84,8 +84,9 @@ def test_a_journal_cut_off_by_kill_9_accuses_nobody(double: Double, tmp_path: Pa
 
 def test_a_replayed_file_is_audited_against_itself(double: Double, tmp_path: Path) -> None:
     file = tmp_path / "events.jsonl.gz"
-    made = command("loadtest.dataset", "--sessions", "50", "--players", "5", "-o", str(file))
-    assert made.returncode == 0
+    options = dataset.parser().parse_args(["--sessions", "50", "--players", "5"])
+    with dataset.opened(str(file)) as output:
+        output.writelines(dataset.lines(dataset.events(options), 1))
     journal = Journal(
         tmp_path / "a.journal",
         Header(seed="x", origin_ms=0, file=str(file), fingerprint=replay.fingerprint(file)),

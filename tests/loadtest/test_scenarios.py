@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from loadtest import dataset
 from loadtest.journal import Reading
 from loadtest.target import KEY_VARIABLE
 from tests.loadtest.commands import ROOT, Done, audit, command, load, result
@@ -49,8 +50,9 @@ def done(server: Server, folder: Path) -> dict[str, Done]:
     """All real runs, with thresholds that a busy machine holds too."""
     file, limits = folder / "events.jsonl.bz2", folder / "lenient.toml"
     limits.write_text(LENIENT)
-    made = command("loadtest.dataset", "--sessions", "300", "--players", "20", "-o", str(file))
-    assert made.returncode == 0, made.stderr
+    made = dataset.events(dataset.parser().parse_args(["--sessions", "300", "--players", "20"]))
+    with dataset.opened(str(file)) as output:
+        output.writelines(dataset.lines(made, 1))
 
     def run(name: str) -> Done:
         scenario, *options = [str(file) if word == "FILE" else word for word in REAL[name]]
