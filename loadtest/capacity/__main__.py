@@ -188,6 +188,9 @@ def parser() -> argparse.ArgumentParser:
     measuring.add_argument("--rounds", type=int, default=3, help="medians over (%(default)s)")
     measuring.add_argument("--seconds", type=_positive, default=3.0, help="each (%(default)s)")
     measuring.add_argument(
+        "--warm-up", type=int, default=60_000, help="events before anything counts (%(default)s)"
+    )
+    measuring.add_argument(
         "--disk-sessions", type=int, default=60_000, help="imported twice (%(default)s)"
     )
     return made

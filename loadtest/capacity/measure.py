@@ -7,6 +7,7 @@ loop of few connections. Nodes keep a periodic commit log, as in production.
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from cassandra import DriverException
 
 from dev.cluster import Cluster, NodeFailed
 from dev.toolchain import MissingTool
@@ -35,7 +37,7 @@ BATCHES = (1, 5, 10)
 _KEYSPACE = "capacity"
 _CONNECTIONS = 8
 _WARM_UP = 1.0
-_WARMING_SECONDS = 8.0
+_IDLE_SECONDS = 4.0
 _DISK_DAYS = 84  # six windows of a year's retention
 _WINDOW_DAYS = 14
 _COMPACTION_SECONDS = 60
@@ -44,7 +46,7 @@ _SCHEMA_TABLES = 2  # of the migrations: small, and counted with the others
 Say = Callable[[str], None]
 
 
-FAULTS = (contenders.NotReady, NodeFailed, MissingTool, OSError)
+FAULTS = (contenders.NotReady, NodeFailed, MissingTool, OSError, DriverException)
 
 
 class Failed(Exception):
@@ -53,6 +55,7 @@ class Failed(Exception):
 
 def measure(folder: Path, options: Any, say: Say) -> Measured:
     """All of it; raises Failed."""
+    load_average = f"{os.getloadavg()[0]:.1f}"
     runs: list[Run] = []
     reads: list[Reads] = []
     disks: list[Disk] = []
@@ -67,7 +70,7 @@ def measure(folder: Path, options: Any, say: Say) -> Measured:
     return Measured(
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
         command=options.command,
-        machine=machine(),
+        machine=machine() | {"load average at the start": load_average},
         runs=runs,
         reads=reads,
         disks=disks,
@@ -92,30 +95,44 @@ def _size(
         contenders.running(CONTENDERS["service"], environ, cluster.folder) as service,
     ):
         player = store.write_player(session, 20)
-        for batch in (10, 1):  # Java compiles what it runs often: let it, before anything counts
-            _window(cluster, service, _WARMING_SECONDS, batch)
+        warmed = 0
+        while warmed < options.warm_up:  # Java compiles what it runs often: let it, first
+            warmed += 10 * _window(cluster, service, options.seconds, 10).requests
+        idle = _idle(cluster)
+        say(f"  warm after {warmed:,} events; idle, all nodes: {idle:.2f} cores")
         for batch in BATCHES:
             windows = [
                 _window(cluster, service, options.seconds, batch) for _ in range(options.rounds)
             ]
-            rate, *us = _medians(windows, batch)
+            rate, *us = _medians(windows, batch, idle)
             runs.append(Run(cluster.nodes, replication, batch, rate, *us))
             say(f"  batches of {batch}: {rate:,.0f} events/s, {us[0]:.1f} + {us[1]:.1f} µs/event")
         windows = [
             _window(cluster, service, options.seconds, 0, player) for _ in range(options.rounds)
         ]
-        rate, *us = _medians(windows, 1)
+        rate, *us = _medians(windows, 1, idle)
         reads.append(Reads(cluster.nodes, replication, rate, *us))
         say(f"  reads: {rate:,.0f}/s, {us[0]:.0f} + {us[1]:.0f} µs/read")
 
 
-def _medians(windows: list[Window], units: int) -> list[float]:
-    """Units per second, and per unit the µs of the service and of all nodes."""
+def _idle(cluster: Cluster) -> float:
+    """Cores that all nodes together use for themselves: gossip, housekeeping."""
+    before = _used(cluster)
+    time.sleep(_IDLE_SECONDS)
+    return sum(_used(cluster)) / _IDLE_SECONDS - sum(before) / _IDLE_SECONDS
+
+
+def _used(cluster: Cluster) -> list[float]:
+    return [cpu_seconds(cluster.pid(node)) for node in range(1, cluster.nodes + 1)]
+
+
+def _medians(windows: list[Window], units: int, idle: float) -> list[float]:
+    """Units per second, and per unit the µs of the service and of all nodes beyond idling."""
     figures = [
         (
             each.requests * units / each.seconds,
             1e6 * each.server_cpu / each.requests / units,
-            1e6 * each.cassandra_cpu / each.requests / units,
+            1e6 * (each.cassandra_cpu - idle * each.seconds) / each.requests / units,
         )
         for each in windows
     ]
@@ -140,15 +157,14 @@ def _window(
         batch=batch,
         requests=0 if player else round((_WARM_UP + seconds) * 3000),
     )
-    pids = [cluster.pid(node) for node in range(1, cluster.nodes + 1)]
-    before = [cpu_seconds(pid) for pid in pids]
+    before = _used(cluster)
     done = subprocess.run(
         [sys.executable, "-m", "loadtest.bench.generator"],
         cwd=ROOT, input=msgspec.json.encode(job), capture_output=True,
     )  # fmt: skip
     if done.returncode:
         raise Failed(done.stderr.decode(errors="replace"))
-    used = [cpu_seconds(pid) - earlier for pid, earlier in zip(pids, before, strict=True)]
+    used = [now - earlier for now, earlier in zip(_used(cluster), before, strict=True)]
     window = msgspec.json.decode(done.stdout, type=Window)
     window.cassandra_cpu *= sum(used) / used[0]
     return window

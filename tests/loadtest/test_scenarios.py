@@ -24,12 +24,8 @@ from tests.loadtest.commands import ROOT, Done, audit, command, load, result
 from tests.loadtest.double import Double, running
 from tests.support import Server, wait_for
 
-LENIENT = """
-[all]
-p90_ms = 8000
-error_rate = 0
-shed_rate = 0
-"""
+# What these tests look at does not depend on how fast a busy machine is.
+LENIENT = "[all]\np90_ms = 60000\n"
 QUICK = ("--rate", "15", "--session-seconds", "0.5", "--players", "300")
 REAL = {  # name of the run: its scenario and options; all at once, so that they take little time
     "steady": ("steady", *QUICK, "-u", "4", "-t", "4s", "--processes", "2", "--seed", "known"),
