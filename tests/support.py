@@ -67,7 +67,7 @@ def superuser_of(cluster: Cluster, keyspace: str, **changes: str) -> Settings:
 def apply_schema(cluster: Cluster, keyspace: str, **changes: str) -> int:
     """The number of changes made."""
     settings = superuser_of(cluster, keyspace, **changes)
-    with schema_apply.session(settings, 60, print) as opened:
+    with schema_apply.session(settings, schema_apply.Patience(60, 0), print) as opened:
         return schema_apply.apply(settings, opened, lambda _: None)
 
 
