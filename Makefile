@@ -8,7 +8,7 @@ DEV := $(VENV)/.dev-installed
 RUN := $(VENV)/.run-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format types coverage bench load overload tools swagger lock docs clean wipe
+.PHONY: help run test check format types coverage bench load overload chart e2e tools swagger lock docs clean wipe
 
 help: ## List the commands
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -56,6 +56,13 @@ docs: $(DEV) ## Write the pages that are made from the code
 	$(BIN)/player-sessions settings --markdown > docs/settings.md
 	$(BIN)/player-sessions metrics > docs/metrics.md
 	$(BIN)/python dev/dashboard.py > charts/player-sessions/files/dashboard.json
+	$(BIN)/python dev/chart.py --write
+
+chart: $(DEV) ## Check the Helm chart: lint, schemas, unit tests, README
+	$(BIN)/python dev/chart.py
+
+e2e: $(DEV) ## Try image, chart and service on a real Kubernetes. Options: E2E='--help'
+	$(BIN)/python -m tests.e2e $(E2E)
 
 COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 lock: $(DEV) ## Pin all dependencies anew, with hashes
@@ -63,14 +70,14 @@ lock: $(DEV) ## Pin all dependencies anew, with hashes
 	$(COMPILE) pyproject.toml -o requirements/service.txt
 	$(COMPILE) pyproject.toml --extra loadtest -c requirements/service.txt -o requirements/loadtest.txt
 	$(COMPILE) pyproject.toml --extra dev --extra loadtest -c requirements/loadtest.txt -o requirements/dev.txt
-	$(COMPILE) requirements/build.in -o requirements/build.txt
+	for part in build sbom reload; do $(COMPILE) requirements/$$part.in -o requirements/$$part.txt; done
 	$(COMPILE) dev/jdk-requirements.in -o dev/jdk-requirements.txt
 
 wipe: $(RUN) ## Forget the data of `make run`
 	$(BIN)/python dev/cluster.py wipe
 
 clean: ## Remove everything that these commands made, data included
-	rm -rf $(VENV) .cassandra .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .cassandra .tools .e2e .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }

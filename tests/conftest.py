@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from dev.cluster import Cluster
-from tests.support import Server, apply_schema, new_keyspace, variables
+from tests.support import Server, Service, apply_schema, new_keyspace, variables
+
+# A service that runs already, such as one in a cluster (`make e2e`).
+_TEST = "PLAYER_SESSIONS_DEV_TEST"
+TEST_URL = os.environ.get(f"{_TEST}_URL")
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +30,24 @@ def keyspace(cassandra: Cluster) -> str:
 
 
 @pytest.fixture(scope="session")
-def server(cassandra: Cluster, keyspace: str) -> Iterator[Server]:
-    """One service process, shared by tests that do not stop it."""
-    with Server(variables(cassandra, keyspace)) as running:
+def server(request: pytest.FixtureRequest) -> Iterator[Service]:
+    """One service, shared by tests that do not stop it: a process, or the one at TEST_URL."""
+    if TEST_URL:
+        operations = os.environ.get(f"{_TEST}_OPERATIONS_URL", TEST_URL)
+        service = Service(TEST_URL, operations, os.environ.get(f"{_TEST}_KEY", ""))
+        with service.http:
+            yield service
+        return
+    environ = variables(request.getfixturevalue("cassandra"), request.getfixturevalue("keyspace"))
+    with Server(environ) as running:
         yield running.ready()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a service at TEST_URL only what a caller sees can be tested."""
+    if TEST_URL:
+        items[:] = [item for item in items if _is_black_box(getattr(item, "fixturenames", []))]
+
+
+def _is_black_box(fixtures: list[str]) -> bool:
+    return "server" in fixtures and not {"cassandra", "mortal", "keyspace"} & set(fixtures)

@@ -67,7 +67,7 @@ def superuser_of(cluster: Cluster, keyspace: str, **changes: str) -> Settings:
 def apply_schema(cluster: Cluster, keyspace: str, **changes: str) -> int:
     """The number of changes made."""
     settings = superuser_of(cluster, keyspace, **changes)
-    with schema_apply.session(settings, 60, print) as opened:
+    with schema_apply.session(settings, schema_apply.Patience(60, 0), print) as opened:
         return schema_apply.apply(settings, opened, lambda _: None)
 
 
@@ -93,7 +93,27 @@ def _event(kind: str, player: uuid.UUID, session: uuid.UUID, at: int) -> dict[st
     return {"player_id": player.hex, "event": kind, "session_id": str(session), "ts": iso(at)}
 
 
-class Server:
+class Service:
+    """A service, known only by its URL and that of health and metrics."""
+
+    def __init__(self, url: str, probe_url: str, key: str = "") -> None:
+        self.url = url
+        self.probe_url = probe_url
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self.http = httpx.Client(base_url=url, timeout=30, headers=headers)
+
+    def post(self, *events: dict[str, Any]) -> httpx.Response:
+        return self.http.post("/v1/events", json={"events": list(events)})
+
+    def sessions(self, player: uuid.UUID, **parameters: Any) -> list[dict[str, Any]]:
+        """The sessions of one page."""
+        answer = self.http.get(f"/v1/players/{player.hex}/sessions", params=parameters)
+        assert answer.status_code == 200, answer.text
+        sessions: list[dict[str, Any]] = answer.json()["sessions"]
+        return sessions
+
+
+class Server(Service):
     """`player-sessions serve` as a process of its own, known only by its ports and its log.
 
     `probe` names the field of the log that has the address of health and metrics.
@@ -115,9 +135,7 @@ class Server:
         except BaseException:
             self.kill()
             raise
-        self.url: str = listening[0]["url"]
-        self.probe_url: str = listening[0][probe]
-        self.http = httpx.Client(base_url=self.url, timeout=30)
+        super().__init__(listening[0]["url"], listening[0][probe])
 
     def __enter__(self) -> Self:
         return self
@@ -146,16 +164,6 @@ class Server:
             what=f"the service is ready; its log: {self.lines[-3:]}",
         )
         return self
-
-    def post(self, *events: dict[str, Any]) -> httpx.Response:
-        return self.http.post("/v1/events", json={"events": list(events)})
-
-    def sessions(self, player: uuid.UUID, **parameters: Any) -> list[dict[str, Any]]:
-        """The sessions of one page."""
-        answer = self.http.get(f"/v1/players/{player.hex}/sessions", params=parameters)
-        assert answer.status_code == 200, answer.text
-        sessions: list[dict[str, Any]] = answer.json()["sessions"]
-        return sessions
 
     def stop(self) -> int:
         """The exit code after SIGTERM."""

@@ -38,7 +38,7 @@ def opened(settings: Settings) -> Iterator[Any]:
     def silent(_: str) -> None:
         pass
 
-    with schema_apply.session(settings, 60, silent) as session:
+    with schema_apply.session(settings, schema_apply.Patience(60, 0), silent) as session:
         schema_apply.apply(settings, session, silent)
     cluster = build_cluster(settings)
     try:

@@ -184,25 +184,45 @@ def schema() -> None:
 
 
 _wait = click.option(
-    "--wait", default=60.0, show_default=True, help="Seconds to wait for Cassandra."
+    "--wait",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Seconds to wait until Cassandra answers.",
 )
 
 
 @schema.command(epilog="Example: PLAYER_SESSIONS_REPLICATION=dc1:3 player-sessions schema apply")
 @_wait
-def apply(wait: float) -> None:
+@click.option(
+    "--login-wait",
+    default=120.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Seconds to go on while the login is refused: a new cluster's superuser comes late.",
+)
+@click.option(
+    "--login-from",
+    metavar="TEXT",
+    default="PLAYER_SESSIONS_CASSANDRA_USERNAME and _PASSWORD",
+    help="Where the login comes from, to be named when it is refused.",
+)
+def apply(wait: float, login_wait: float, login_from: str) -> None:
     """Bring keyspace, tables, retention and role to what this release and its settings say.
 
-    Safe to run twice, and by two processes at once.
+    Safe to run twice, and by two processes at once. With a user name set, a Cassandra that takes
+    any password is refused.
     """
     from player_sessions.schema import apply as schema_apply
 
-    sys.exit(_with_session(wait, lambda s, opened: _applied(schema_apply.apply(s, opened, _say))))
+    def work(settings: Settings, opened: Any) -> int:
+        if settings.cassandra_username:
+            schema_apply.refuse_open_door(settings)
+        changes = schema_apply.apply(settings, opened, _say)
+        click.echo(f"schema applied, {changes} statements" if changes else "nothing to do")
+        return 0
 
-
-def _applied(changes: int) -> int:
-    click.echo(f"schema applied, {changes} statements" if changes else "nothing to do")
-    return 0
+    sys.exit(_with_session(schema_apply.Patience(wait, login_wait, login_from), work))
 
 
 @schema.command(epilog="Example: player-sessions schema status --wait 5")
@@ -216,15 +236,15 @@ def status(wait: float) -> None:
         click.echo("\n".join(lines))
         return 0 if fits else 1
 
-    sys.exit(_with_session(wait, show))
+    sys.exit(_with_session(schema_apply.Patience(answer=wait, login=0), show))
 
 
-def _with_session(wait: float, work: Any) -> int:
+def _with_session(patience: Any, work: Any) -> int:
     from player_sessions.schema import apply as schema_apply
 
     settings = _settings()
     try:
-        with schema_apply.session(settings, wait, _say) as opened:
+        with schema_apply.session(settings, patience, _say) as opened:
             code: int = work(settings, opened)
             return code
     except schema_apply.SchemaError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -260,5 +261,32 @@ def test_no_cassandra_is_one_clear_line_and_exit_code_1(cassandra: Cluster, tmp_
 def test_a_wrong_password_is_named(cassandra: Cluster) -> None:
     run = command(cassandra, "nowhere", "status", "--wait", "1", CASSANDRA_PASSWORD="wrong")
     assert run.returncode == 1
-    assert "Bad credentials" in run.stderr or "username and/or password" in run.stderr
-    assert "wrong" not in run.stderr
+    assert "PLAYER_SESSIONS_CASSANDRA_USERNAME and _PASSWORD" in run.stderr.splitlines()[-1]
+    assert "wrong'" not in run.stderr
+
+
+def test_a_login_that_stays_refused_ends_with_the_name_of_its_secret(cassandra: Cluster) -> None:
+    begun = time.monotonic()
+    run = command(
+        cassandra, "nowhere", "apply", "--login-wait", "2", "--login-from", "Secret games/boss",
+        CASSANDRA_PASSWORD="no",
+    )  # fmt: skip
+    assert run.returncode == 1
+    assert time.monotonic() - begun > 1  # it went on, and then gave up
+    assert "next try in" in run.stderr
+    assert run.stderr.splitlines()[-1].endswith("wrong user or password in Secret games/boss")
+
+
+def test_a_superuser_that_comes_late_is_waited_for(
+    cassandra: Cluster, fresh: str, superuser: Any
+) -> None:
+    late = {"CASSANDRA_USERNAME": fresh, "CASSANDRA_PASSWORD": "late"}
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(command, cassandra, fresh, "apply", **late)
+        time.sleep(3)
+        assert not run.done()
+        superuser.execute(
+            f"CREATE ROLE {fresh} WITH SUPERUSER = true AND LOGIN = true AND PASSWORD = 'late'"
+        )
+        assert run.result().returncode == 0, run.result().stderr
+    assert "next try in" in run.result().stderr

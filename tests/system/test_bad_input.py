@@ -86,7 +86,7 @@ def problem(answer: httpx.Response) -> tuple[int, str]:
 def nothing_stored_and_no_500(server: Server) -> Iterator[None]:
     yield
     assert server.sessions(PLAYER) == []
-    metrics = server.http.get("/metrics").text.splitlines()
+    metrics = server.http.get(f"{server.probe_url}/metrics").text.splitlines()
     failed = [line for line in metrics if 'status="500"' in line and not line.endswith(" 0.0")]
     assert failed == []
 

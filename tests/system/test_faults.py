@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,18 @@ import httpx
 import pytest
 
 from dev.cluster import Cluster
-from tests.support import Server, apply_schema, end, now_ms, start, variables, wait_for
+from player_sessions.settings import PREFIX
+from tests.support import (
+    COMMAND,
+    Server,
+    apply_schema,
+    end,
+    new_keyspace,
+    now_ms,
+    start,
+    variables,
+    wait_for,
+)
 from tests.system.conftest import KEYSPACE
 
 DEADLINE = 1.0
@@ -136,3 +148,19 @@ def test_a_taken_port_is_one_clear_line(mortal: Cluster, service: Server) -> Non
     port = service.url.rpartition(":")[2]
     with pytest.raises(AssertionError, match="PLAYER_SESSIONS_HTTP_PORT"):
         Server(variables(mortal, KEYSPACE, HTTP_PORT=port))
+
+
+def test_schema_apply_refuses_a_cassandra_that_takes_any_password(mortal: Cluster) -> None:
+    login = {"CASSANDRA_USERNAME": "cassandra", "CASSANDRA_PASSWORD": "anything"}
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
+    keyspace = new_keyspace()
+    run = subprocess.run(
+        [COMMAND, "schema", "apply"],
+        env=environ | variables(mortal, keyspace, **login),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert run.returncode == 1
+    assert "accepts a wrong password" in run.stderr.splitlines()[-1]
+    assert "CREATE" not in run.stderr  # nothing was done

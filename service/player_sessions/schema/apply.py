@@ -7,14 +7,16 @@ repeatable, so that a half-applied migration is finished by the next run.
 
 from __future__ import annotations
 
+import secrets
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from cassandra import InvalidRequest, OperationTimedOut, WriteTimeout
+from cassandra import AuthenticationFailed, InvalidRequest, OperationTimedOut, WriteTimeout
 from cassandra.cluster import NoHostAvailable
 from cassandra.protocol import OverloadedErrorMessage
 
@@ -48,28 +50,83 @@ class SchemaError(Exception):
     """The schema could not be applied; the message says what to do."""
 
 
+@dataclass(frozen=True)
+class Patience:
+    """How many seconds to try again: while no node answers, and while one refuses the login.
+
+    The second is not yet an error: an operator makes the superuser some time after 9042 answers.
+    `login_from` says where the login comes from, for the message that names it.
+    """
+
+    answer: float
+    login: float
+    login_from: str = "PLAYER_SESSIONS_CASSANDRA_USERNAME and _PASSWORD"
+
+
 @contextmanager
-def session(settings: Settings, wait: float, say: Say) -> Iterator[Any]:
-    """A driver's session, tried for up to `wait` seconds; raises SchemaError."""
-    cluster, until, pause = build_cluster(settings, timeout=_AGREEMENT_SECONDS), 0.0, 0.5
-    until = time.monotonic() + wait
+def session(settings: Settings, patience: Patience, say: Say) -> Iterator[Any]:
+    """A driver's session, tried for as long as `patience` says; raises SchemaError."""
+    begun, pause, refused_since = time.monotonic(), 0.5, None
     while True:
+        cluster = build_cluster(settings, timeout=_AGREEMENT_SECONDS)
         try:
             opened = cluster.connect()
             break
         except NoHostAvailable as error:
             cluster.shutdown()
-            if time.monotonic() + pause > until:
-                raise SchemaError(_unreachable(settings, error)) from error
+            soon = time.monotonic() + pause
+            if not _login_refused(error):
+                refused_since, until = None, begun + patience.answer
+                message = _unreachable(settings, error)
+            else:
+                refused_since = refused_since or time.monotonic()
+                until = refused_since + patience.login
+                message = _refused(settings, patience)
+            if soon > until:
+                raise SchemaError(message) from error
             say(f"no connection yet ({_reason(error)}); next try in {pause:g} s")
             time.sleep(pause)
             pause = min(5.0, pause * 2)
-            cluster = build_cluster(settings, timeout=_AGREEMENT_SECONDS)
     try:
         cluster.max_schema_agreement_wait = _AGREEMENT_SECONDS
         yield opened
     finally:
         cluster.shutdown()
+
+
+def refuse_open_door(settings: Settings) -> None:
+    """Raise SchemaError where Cassandra takes any password: its roles would protect nothing.
+
+    K8ssandra once dropped `auth: true` in silence, so the manifest alone proves nothing.
+    """
+    wrong = replace(settings, cassandra_password=secrets.token_urlsafe())
+    cluster = build_cluster(wrong, timeout=_AGREEMENT_SECONDS)
+    try:
+        cluster.connect()
+    except NoHostAvailable as error:
+        if _login_refused(error):
+            return
+        raise
+    finally:
+        cluster.shutdown()
+    raise SchemaError(
+        "Cassandra accepts a wrong password: anyone who reaches it can read and delete everything."
+        " Switch its authentication on (K8ssandraCluster: `auth: true`; else PasswordAuthenticator"
+        " and CassandraAuthorizer in cassandra.yaml), then run `player-sessions schema apply` again"
+    )
+
+
+def _login_refused(error: NoHostAvailable) -> bool:
+    """Whether a node answered and refused user and password."""
+    faults = error.errors.values() if isinstance(error.errors, dict) else []
+    return any(isinstance(fault, AuthenticationFailed) for fault in faults)
+
+
+def _refused(settings: Settings, patience: Patience) -> str:
+    return (
+        f"Cassandra refuses the login of {settings.cassandra_username!r} for {patience.login:g} s:"
+        f" wrong user or password in {patience.login_from}"
+    )
 
 
 def _reason(error: NoHostAvailable) -> str:

@@ -1,0 +1,38 @@
+"""`helm test`: post a session through the Service and read it back."""
+
+import json
+import os
+import sys
+import time
+import uuid
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+URL, KEY = os.environ["URL"], os.environ.get("KEY", "")
+
+
+def call(path, body=None):
+    headers = {"Content-Type": "application/json"}
+    if KEY:
+        headers["Authorization"] = f"Bearer {KEY}"
+    try:
+        request = Request(URL + path, body and json.dumps(body).encode(), headers)
+        with urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+    except HTTPError as error:
+        hint = "; the keys' Secret needs an entry `key`" if error.code == 401 and not KEY else ""
+        sys.exit(f"{path}: {error.code} {error.read().decode()}{hint}")
+
+
+def stamp(seconds):
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - seconds))
+
+
+player, session = uuid.uuid4().hex, str(uuid.uuid4())
+event = {"player_id": player, "session_id": session}
+start = {**event, "event": "start", "ts": stamp(60), "country": "FI"}
+end = {**event, "event": "end", "ts": stamp(0)}
+assert call("/v1/events", {"events": [start, end]}) == {"accepted": 2, "discarded": 0}
+found = call(f"/v1/players/{player}/sessions")["sessions"]
+assert [each["session_id"] for each in found] == [session], found
+print(f"stored and read back: {found[0]}")

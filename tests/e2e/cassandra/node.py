@@ -1,0 +1,54 @@
+"""Process 1 of the stand-in's pod: one node with authentication on, its log on standard error."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from dev.cluster import Cluster
+
+DATA = Path("/var/lib/cassandra")
+
+
+def stop(*_: object) -> None:
+    sys.exit(0)
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, stop)
+    address = os.environ["POD_IP"]
+    seeds = {"seeds": f"{address}:7000"}
+    seed_provider = {
+        "class_name": "org.apache.cassandra.locator.SimpleSeedProvider",
+        "parameters": [seeds],
+    }
+    node = Cluster(
+        DATA,
+        auth=True,
+        native_port=9042,
+        yaml={
+            "listen_address": address,
+            "storage_port": 7000,
+            "rpc_address": "0.0.0.0",
+            "broadcast_rpc_address": address,
+            "seed_provider": [seed_provider],
+        },
+    )
+    log = DATA / "node1" / "system.log"
+    log.unlink(missing_ok=True)
+    try:
+        node.start_node(1, wait=False)
+        with log.open() as lines:
+            while node.running(1):
+                sys.stderr.write(lines.read())
+                time.sleep(0.2)
+            sys.exit(f"Cassandra ended\n{lines.read()}")
+    finally:
+        node.stop()
+
+
+if __name__ == "__main__":
+    main()

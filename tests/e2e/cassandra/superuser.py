@@ -1,0 +1,43 @@
+"""What cass-operator does after a new cluster's pods are ready: make the superuser of the Secret.
+
+It comes LAG_SECONDS after the first answer, as in life: that is what breaks Jobs that do not retry.
+Runs in the service's image, for its driver.
+"""
+
+import os
+import sys
+import time
+from typing import Any
+
+from cassandra.auth import PlainTextAuthProvider
+from cassandra.cluster import Cluster, NoHostAvailable
+
+HOST, USER, PASSWORD = os.environ["HOST"], os.environ["USERNAME"], os.environ["PASSWORD"]
+LAG_SECONDS = 15
+
+
+def login(user: str, password: str) -> Any:
+    """A session, or None where it is refused or nobody answers."""
+    cluster = Cluster([HOST], auth_provider=PlainTextAuthProvider(user, password))
+    try:
+        return cluster.connect()
+    except NoHostAvailable:
+        cluster.shutdown()
+        return None
+
+
+for _ in range(120):
+    if login(USER, PASSWORD):
+        sys.exit(0)
+    if session := login("cassandra", "cassandra"):
+        break
+    time.sleep(1)
+else:
+    sys.exit(f"no answer from {HOST}")
+time.sleep(LAG_SECONDS)
+role = f'CREATE ROLE IF NOT EXISTS "{USER}" WITH SUPERUSER = true AND LOGIN = true'
+session.execute(f"{role} AND PASSWORD = %s", (PASSWORD,))
+while not (session := login(USER, PASSWORD)):
+    time.sleep(1)
+session.execute("ALTER ROLE cassandra WITH SUPERUSER = false AND LOGIN = false")
+print(f"superuser {USER} made {LAG_SECONDS} s after the first answer")

@@ -1,0 +1,122 @@
+"""Where `make e2e` runs: the lab's cluster, kind, or whatever the current kubeconfig names.
+
+Each knows how to build an image and how to get it into the cluster's nodes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from dev.charttools import LAB, ROOT, lab_environ
+from dev.toolchain import MissingTool, say
+
+KIND = "player-sessions-e2e"
+_ARGUMENT = re.compile(r"^ARG (PYTHON_IMAGE=\S+)$", re.MULTILINE)
+
+
+class Target:
+    """The current kubeconfig; `load` is a command that gets an image's name, such as
+    `minikube image load`.
+    """
+
+    def __init__(self, load: str) -> None:
+        self.load = load.split()
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {}
+
+    def up(self) -> bool:
+        """Whether it was started by this call."""
+        return False
+
+    def down(self) -> None:
+        pass
+
+    def image(self, name: str, context: Path) -> None:
+        """Build `context` as the image `name`, on the service's base, and load it."""
+        base = _ARGUMENT.findall((ROOT / "Dockerfile").read_text())[0]
+        run("docker", "build", "-q", "-t", name, "--build-arg", base, str(context))
+        if self.load:
+            run(*self.load, name)
+
+
+class Kind(Target):
+    def __init__(self) -> None:
+        super().__init__(f"kind load docker-image --name {KIND}")
+        self.kubeconfig = ROOT / ".e2e" / "kind.kubeconfig"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {"KUBECONFIG": str(self.kubeconfig)}
+
+    def up(self) -> bool:
+        self.kubeconfig.parent.mkdir(exist_ok=True)
+        into = ("--name", KIND, "--kubeconfig", str(self.kubeconfig))
+        if KIND in run("kind", "get", "clusters").split():
+            run("kind", "export", "kubeconfig", *into)
+            return False
+        run("kind", "create", "cluster", *into, show=True)
+        return True
+
+    def down(self) -> None:
+        run("kind", "delete", "cluster", "--name", KIND)
+
+
+class Lab(Target):
+    """The folder of PLAYER_SESSIONS_DEV_KUBE: its programs `cluster` and `images`."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    @property
+    def environ(self) -> dict[str, str]:
+        environ = lab_environ()
+        return {**environ, "PATH": environ["PATH"] + os.environ["PATH"]}
+
+    def up(self) -> bool:
+        was_up = subprocess.run([LAB / "cluster", "status"], capture_output=True).returncode == 0
+        for command in (("cluster", "build"), ("cluster", "up"), ("images", "base", "3.12")):
+            run(str(LAB / command[0]), *command[1:], show=True)
+        return not was_up
+
+    def down(self) -> None:
+        run(str(LAB / "cluster"), "down")
+
+    def image(self, name: str, context: Path) -> None:
+        # No registry is reached: its base has no digest.
+        base = ("--build-arg", "PYTHON_IMAGE=python:3.12-slim")
+        archive = run(str(LAB / "images"), "build", name, str(context), *base)
+        run(str(LAB / "cluster"), "load", archive.strip())
+
+
+def choose(where: str, load: str) -> Target:
+    """The target called `where`; raises MissingTool where there is none."""
+    if where == "current":
+        return Target(load)
+    if where in ("auto", "lab") and lab_environ():
+        return Lab()
+    if where in ("auto", "kind") and shutil.which("kind") and shutil.which("docker"):
+        return Kind()
+    raise MissingTool(
+        "no cluster: install kind and Docker, or set PLAYER_SESSIONS_DEV_KUBE to a lab, or give"
+        " --cluster current --load 'minikube image load' for the kubeconfig at hand"
+    )
+
+
+def run(*command: str, show: bool = False) -> str:
+    """What it printed; its messages are shown as they come, or only when it fails."""
+    try:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=None if show else subprocess.PIPE, text=True
+        )
+    except OSError as error:
+        raise MissingTool(f"`{command[0]}` does not run: {error}") from error
+    if done.returncode:
+        say(done.stderr or "")
+        raise MissingTool(f"`{' '.join(command)}` failed: see above")
+    return done.stdout
