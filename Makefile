@@ -8,7 +8,7 @@ DEV := $(VENV)/.dev-installed
 RUN := $(VENV)/.run-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format types coverage bench overload tools swagger lock docs clean wipe
+.PHONY: help run test check format types coverage bench overload tools swagger lock docs version clean wipe
 
 help: ## List the commands
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ lock: $(DEV) ## Pin all dependencies anew, with hashes
 	$(COMPILE) pyproject.toml --extra dev -c requirements/service.txt -o requirements/dev.txt
 	$(COMPILE) requirements/build.in -o requirements/build.txt
 	$(COMPILE) dev/jdk-requirements.in -o dev/jdk-requirements.txt
+
+version: ## Print the version, or set it everywhere: make version VERSION=1.2.0
+	@$(PYTHON) dev/version.py $(VERSION)
 
 wipe: $(RUN) ## Forget the data of `make run`
 	$(BIN)/python dev/cluster.py wipe
