@@ -8,10 +8,10 @@ DEV := $(VENV)/.dev-installed
 RUN := $(VENV)/.run-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format types coverage bench load overload chart e2e tools swagger lock docs clean wipe
+.PHONY: help run test check format coverage bench load overload chart e2e tools swagger lock docs version clean wipe
 
 help: ## List the commands
-	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 run: $(RUN) ## Start Cassandra and the service here; Ctrl-C ends both. Settings: docs/settings.md
 	@exec $(BIN)/python dev/run.py
@@ -72,6 +72,9 @@ lock: $(DEV) ## Pin all dependencies anew, with hashes
 	$(COMPILE) pyproject.toml --extra dev --extra loadtest -c requirements/loadtest.txt -o requirements/dev.txt
 	for part in build sbom reload; do $(COMPILE) requirements/$$part.in -o requirements/$$part.txt; done
 	$(COMPILE) dev/jdk-requirements.in -o dev/jdk-requirements.txt
+
+version: ## Print the version, or set it everywhere: make version VERSION=1.2.0
+	@$(PYTHON) dev/version.py $(VERSION)
 
 wipe: $(RUN) ## Forget the data of `make run`
 	$(BIN)/python dev/cluster.py wipe

@@ -8,21 +8,15 @@ from pathlib import Path
 
 import pytest
 import trustme
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    load_pem_private_key,
-    pkcs12,
-)
-from cryptography.x509 import load_pem_x509_certificate
 
 from dev.cluster import Cluster
 from player_sessions.settings import Settings
 from tests.store.conftest import RunningStore
 from tests.support import apply_schema, settings_of, wait_for
+from tests.tls import stores
 
 KEYSPACE = "secured"
 NAME = "cassandra.games.internal"
-PASSWORD = "changeit"
 
 
 @dataclass
@@ -47,35 +41,16 @@ class Secured:
         certificate.private_key_pem.write_to_path(str(self.folder / "client.key"))
 
 
-def stores(folder: Path, authority: trustme.CA) -> dict[str, object]:
-    """client_encryption_options of a node: its key, and whose clients it trusts."""
-    leaf = authority.issue_cert(NAME)
-    key = load_pem_private_key(leaf.private_key_pem.bytes(), None)
-    certificate = load_pem_x509_certificate(leaf.cert_chain_pems[0].bytes())
-    trusted = load_pem_x509_certificate(authority.cert_pem.bytes())
-    encryption = BestAvailableEncryption(PASSWORD.encode())
-    (folder / "node.p12").write_bytes(
-        pkcs12.serialize_key_and_certificates(b"node", key, certificate, [trusted], encryption)  # type: ignore[arg-type]
-    )
-    entry = pkcs12.PKCS12Certificate(trusted, b"authority")
-    (folder / "trusted.p12").write_bytes(pkcs12.serialize_java_truststore([entry], encryption))
-    return {
-        "enabled": True,
-        "optional": True,  # the launcher's own wait for CQL speaks no TLS
-        "require_client_auth": True,
-        "store_type": "PKCS12",
-        "keystore": str(folder / "node.p12"),
-        "keystore_password": PASSWORD,
-        "truststore": str(folder / "trusted.p12"),
-        "truststore_password": PASSWORD,
-    }
-
-
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     folder, authority = tmp_path_factory.mktemp("tls"), trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
-    options = stores(folder, authority)
+    options = {
+        "enabled": True,
+        "optional": True,  # the launcher's own wait for CQL speaks no TLS
+        "require_client_auth": True,
+        **stores(folder, authority, NAME),
+    }
     with Cluster(folder / "node", yaml={"client_encryption_options": options}) as cluster:
         apply_schema(cluster, KEYSPACE)
         made = Secured(cluster, folder, authority)

@@ -69,13 +69,13 @@ def test_links_and_named_files_exist(path: Path) -> None:
 
 def test_make_help_lists_every_target_and_pages_name_no_other() -> None:
     makefile = page("Makefile")
-    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z0-9]+):", makefile, re.MULTILINE))
     listed = subprocess.run(
         ["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     assert set(re.findall(r"^  make (\w+) ", listed, re.MULTILINE)) == targets
     for path in PAGES:
-        named = set(re.findall(r"`make ([a-z]+)`|^make ([a-z]+)", path.read_text(), re.MULTILINE))
+        named = set(re.findall(r"`make ([a-z0-9]+)`|^make ([a-z0-9]+)", path.read_text(), re.MULTILINE))
         assert {a or b for a, b in named} <= targets, path.name
 
 
