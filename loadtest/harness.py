@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ from loadtest.journal import SUFFIX, Header, Journal
 from loadtest.play import Mix, Model, Play
 from loadtest.replay import BadFile
 from loadtest.report import Result
-from loadtest.tally import KINDS, Cell, Figures, Tally
+from loadtest.tally import KINDS, MISSED, Cell, Figures, Tally
 from loadtest.users import GameServer, Run, Source, clock
 
 FOLDER = Path(__file__).parent / "scenarios"
@@ -96,6 +97,7 @@ class Harness:
         self.tally = Tally()
         self.begin = self.end = 0.0
         self.running = False
+        self.cpu = 0.0  # seconds of processor time of all processes that have users
         self._run: Run | None = None
         self._left: set[str] = set()
         self._all_finished = Event()
@@ -166,6 +168,8 @@ class Harness:
         self.tally = Tally()
         self.begin = clock()
         self.running = True
+        self.cpu = 0.0
+        self._cpu_at_begin = time.process_time()
         if isinstance(environment.runner, MasterRunner):
             self.options.processes_total = environment.runner.worker_count
             return
@@ -198,10 +202,12 @@ class Harness:
     def _on_finish(self, environment: Any, **_: Any) -> None:
         """At a worker: its users end what is under way, then all that is not yet told is sent."""
         environment.runner.stop()
-        environment.runner.send_message("finished", {"tally": self.tally.take()})
+        told = {"tally": self.tally.take(), "cpu": self.cpu}
+        environment.runner.send_message("finished", told)
 
     def _on_finished(self, msg: Any, **_: Any) -> None:
         self.tally.merge(msg.data["tally"])
+        self.cpu += msg.data["cpu"]
         self._left.discard(msg.node_id)
         if not self._left:
             self._all_finished.set()
@@ -210,6 +216,7 @@ class Harness:
         if self._run is not None:
             self._run.journal.close(ended=not self._run.under_way)
             self._run = None
+            self.cpu = time.process_time() - self._cpu_at_begin
         # Locust stops also what was never started.
         if self.running and not isinstance(environment.runner, WorkerRunner):
             self._judge()
@@ -227,6 +234,10 @@ class Harness:
         options = self.options
         result = self._result()
         result.figures |= self.scenario.figures(result, options)
+        sent = self.tally.between(self.begin - 1, self.end + 1)
+        if requests := sent.arrivals - sent.outcomes.get(MISSED, 0):
+            us = 1e6 * self.cpu / requests
+            result.remarks.append(f"the generator used {us:.0f} µs of processor time per request")
         if (lag := result.figures["all"]["lag_p99_ms"]) > _LAG_MS:
             result.remarks.append(_SHORT_OF_CPU.format(lag))
         if result.end - result.begin <= options.warm_up:

@@ -114,15 +114,16 @@ def test_the_page_shows_what_the_data_file_says() -> None:
     assert cli.tables(measured) in cli.PAGE.read_text(), "run `capacity check --write`"
 
 
-def test_what_the_model_did_not_know_it_predicts_within_a_factor_of_two() -> None:
+def test_batches_of_5_which_the_model_did_not_know_cost_what_it_predicts() -> None:
+    """Within a factor of 1.5. Five nodes on two cores disturb one another: see the page."""
     measured = msgspec.json.decode(cli.FILE.read_bytes(), type=Measured)
     model = Model(measured)
-    unknown = [run for run in measured.runs if run.nodes == 5 or run.batch == 5]
-    assert len(unknown) == 5
+    unknown = [run for run in measured.runs if run.nodes in (1, 3) and run.batch == 5]
+    assert len(unknown) == 2
     for run in unknown:
         service, cassandra = model.predict(run.nodes, run.replication, run.batch)
-        assert 0.5 < service / run.service_us < 2, run
-        assert 0.5 < cassandra / run.cassandra_us < 2, run
+        assert 1 / 1.5 < service / run.service_us < 1.5, run
+        assert 1 / 1.5 < cassandra / run.cassandra_us < 1.5, run
 
 
 def test_without_measurements_it_says_what_makes_them(tmp_path: Path) -> None:
