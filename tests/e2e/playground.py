@@ -18,6 +18,7 @@ HERE = Path(__file__).parent
 LOGS = ROOT / ".e2e" / "logs"
 NAMESPACE = "player-sessions-e2e"
 RELEASE = "player-sessions"  # also the full name of its objects
+SCHEMA = "app.kubernetes.io/component=schema"  # what the schema Jobs are labelled with
 CHART = ROOT / "charts" / "player-sessions"
 
 
@@ -67,8 +68,14 @@ class Playground:
     def _installed(self) -> bool:
         return RELEASE in self.helm("list", "--short", "--all").split()
 
+    def schema_job(self) -> str:
+        """The newest one, as job.batch/NAME."""
+        order = "--sort-by=.metadata.creationTimestamp"
+        jobs = self.kubectl("get", "jobs", "--selector", SCHEMA, order, "--output=name")
+        return jobs.split()[-1]
+
     def job_log(self) -> list[str]:
-        return self.kubectl("logs", f"job/{RELEASE}-schema").strip().splitlines()
+        return self.kubectl("logs", self.schema_job()).strip().splitlines()
 
     def cql(self, query: str) -> list[Any]:
         command = ("exec", "-i", "stranger", "--", "python", "/scripts/cql.py")

@@ -219,6 +219,20 @@ class Run(Playground):
             pass  # with the role and the key from before
         return f"{last}; {self.helm_test()}"
 
+    def gitops(self) -> str:
+        """The same without hooks: a plain Job beside the pods, Secrets of one's own."""
+        with self.under_load() as report:
+            self.upgrade(
+                "schema.useHelmHooks=false",
+                f"cassandra.existingSecret={RELEASE}-cassandra",
+                f"auth.existingSecret={RELEASE}-keys",
+            )
+            self.rolled_out()
+        job = self.schema_job()
+        expect(job.startswith(f"job.batch/{RELEASE}-schema-2-"), f"the Job is {job}")
+        self.kubectl("wait", job, "--for=condition=Complete", "--timeout=2m")
+        return f"{job} done; {report[0]}"
+
     def audit(self) -> str:
         """End the load and read back every session that was ever acknowledged."""
         self.kubectl("exec", "load", "--", "python", "-c", "open('/tmp/stop', 'w')")
@@ -245,6 +259,7 @@ STEPS = (
     Run.rollback,
     Run.network_policy,
     Run.reinstall,
+    Run.gitops,
     Run.audit,
 )
 
