@@ -75,7 +75,9 @@ def test_make_help_lists_every_target_and_pages_name_no_other() -> None:
     ).stdout
     assert set(re.findall(r"^  make (\w+) ", listed, re.MULTILINE)) == targets
     for path in PAGES:
-        named = set(re.findall(r"`make ([a-z0-9]+)`|^make ([a-z0-9]+)", path.read_text(), re.MULTILINE))
+        named = set(
+            re.findall(r"`make ([a-z0-9]+)`|^make ([a-z0-9]+)", path.read_text(), re.MULTILINE)
+        )
         assert {a or b for a, b in named} <= targets, path.name
 
 
