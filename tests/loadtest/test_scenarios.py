@@ -94,7 +94,7 @@ def test_workers_have_journals_of_their_own_and_one_report(
     assert all(journaled)
     assert sum(rows["acknowledged"] + rows["shed"] + rows["failed"]
                for rows in seconds(out, "write")) == sum(journaled)  # fmt: skip
-    assert result(out)["figures"]["write"]["p50_ms"] > 0
+    assert sum(rows["acknowledged"] for rows in seconds(out, "write")) > 0
     assert re.search(r"used \d\d+ µs of processor time per request", done["steady"].stderr)
 
 
