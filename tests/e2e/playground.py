@@ -61,8 +61,8 @@ class Playground:
         """`helm upgrade`, or the install; the last line of the schema Job's log."""
         given = ["--reuse-values"] if self._installed() else ["--values", str(HERE / "values.yaml")]
         sets = [part for value in values for part in ("--set", value)]
-        command = ("upgrade", "--install", RELEASE, str(CHART), "--wait", "--timeout", "5m")
-        self.helm(*command, *given, *sets)
+        wait = ("--wait", "--wait-for-jobs", "--timeout", "5m")
+        self.helm("upgrade", "--install", RELEASE, str(CHART), *wait, *given, *sets)
         return self.job_log()[-1]
 
     def _installed(self) -> bool:
