@@ -155,7 +155,7 @@ class Harness:
 
     def _check(self) -> None:
         """Raises BadThresholds, OSError or ValueError for what can be known to be wrong."""
-        names = set(Cell().figures(1))
+        names = set(Cell().figures())
         sections = ("all", *KINDS, *self.scenario.sections)
         known = dict.fromkeys(sections, names) | dict(self.scenario.known)
         self.thresholds = thresholds.load(Path(self.options.thresholds), known)
@@ -264,7 +264,7 @@ class Harness:
             tally=self.tally,
             windows=windows,
             figures={
-                name: self.tally.between(since, until, kinds).figures(max(1.0, until - since))
+                name: self.tally.between(since, until, kinds).figures()
                 for name, (since, until, kinds) in spans.items()
             },
         )

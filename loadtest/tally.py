@@ -30,6 +30,7 @@ class Cell(msgspec.Struct):
     events: int = 0
     latencies: dict[int, int] = {}
     lags: dict[int, int] = {}
+    seconds: int = 0  # how long it counts; only `Tally.between` knows
 
     def add(self, other: Cell) -> None:
         self.events += other.events
@@ -48,8 +49,9 @@ class Cell(msgspec.Struct):
         """In ms; not a number where nothing was acknowledged."""
         return _percentile(self.latencies, share)
 
-    def figures(self, seconds: float) -> Figures:
+    def figures(self) -> Figures:
         """What thresholds may be set on."""
+        seconds = max(1, self.seconds)
         return {
             **{name: self.percentile(share) for name, share in PERCENTILES.items()},
             "error_rate": self.share(FAILED),
@@ -95,7 +97,7 @@ class Tally:
 
     def between(self, begin: float, end: float, kinds: Iterable[str] = KINDS) -> Cell:
         """All of the seconds whose middle lies in [begin, end)."""
-        total = Cell()
+        total = Cell(seconds=math.ceil(end - 0.5) - math.ceil(begin - 0.5))
         for second, cells in self.seconds.items():
             if begin <= second + 0.5 < end:
                 for kind in kinds:

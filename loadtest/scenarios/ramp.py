@@ -54,7 +54,7 @@ class Ramp(Scenario):
         said = "no knee: every step was carried; allow more --steps or a larger --factor"
         for step, (since, until) in enumerate(result.windows.values()):
             cell = result.tally.between(since, until)
-            figures = cell.figures(until - since)
+            figures = cell.figures()
             if not carried(cell, options):
                 said = _sentence(knee, figures, users(options, step), options)
                 break

@@ -127,8 +127,14 @@ def running(double: Double) -> Iterator[Double]:
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        request_queue_size = 512
+
+        def handle_error(self, *_: Any) -> None:
+            """A client that went away, as at the end of each load."""
+
+    with Server(("127.0.0.1", 0), Handler) as server:
         double.url = f"http://127.0.0.1:{server.server_address[1]}"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:

@@ -177,12 +177,13 @@ def test_the_ramp_names_the_knee(double: Double, tmp_path: Path) -> None:
     limits = tmp_path / "limits.toml"
     limits.write_text("[knee]\nmin_requests_per_second = 1000\n")
     run = load("ramp", double.url, tmp_path / "out", "-u", "1", "--rate", "8", "--factor", "2.2",
-               "--step-seconds", "1.4", "--reads", "0", "--knee-ms", "600", "--connections", "100",
-               "--thresholds", str(limits))  # fmt: skip
+               "--steps", "4", "--step-seconds", "2", "--reads", "0", "--knee-ms", "400",
+               "--connections", "10", "--thresholds", str(limits))  # fmt: skip
     assert run.returncode == 1
     assert "BREACHED limits.toml:2: [knee] min_requests_per_second = 1000: measured " in run.stderr
     assert re.search(r"knee: \d+ events/s in \d+ requests/s \(\d users\) at p90", run.stderr)
-    assert 4 < result(tmp_path / "out")["figures"]["knee"]["requests_per_second"] < 30
+    # 1 user sends 8 a second, 3 send 24; 5 send 40, which is too much.
+    assert result(tmp_path / "out")["figures"]["knee"]["users"] in (1, 3)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from loadtest.tally import Cell, Tally, rounded
+from loadtest.tally import Tally, rounded
 from loadtest.thresholds import BadThresholds, load
 
 KNOWN = {"all": {"p90_ms", "error_rate", "events_per_second"}, "knee": {"users"}}
@@ -66,13 +66,22 @@ def test_tallies_of_several_processes_add_up_by_second_and_kind() -> None:
         # As it travels to the master.
         total.merge(msgspec.msgpack.decode(msgspec.msgpack.encode(each.take()), strict=False))
     assert one.seconds == {}
-    figures = total.between(10, 12).figures(2)
+    figures = total.between(10, 12).figures()
     assert figures["events_per_second"] == 25
     assert figures["requests_per_second"] == 5
     assert (figures["p50_ms"], figures["p99_ms"]) == (10, 200)
     assert figures["shed_rate"] == pytest.approx(1 / 12)
     assert figures["missed_rate"] == pytest.approx(1 / 12)
-    assert total.between(10, 11, ["read"]) == Cell()
+    assert total.between(10, 11, ["read"]).arrivals == 0
+
+
+def test_a_rate_is_that_of_the_whole_seconds_that_a_window_takes_in() -> None:
+    tally = Tally()
+    for second in range(10, 15):
+        for _ in range(30):
+            tally.sent(second + 0.1, "write", "acknowledged", 0.01, 0.0, 1)
+    for begin, end in ((10, 15), (10.4, 14.6), (10.6, 13.4), (11.3, 12.4)):
+        assert tally.between(begin, end).figures()["events_per_second"] == 30
 
 
 def test_latencies_are_kept_to_two_digits() -> None:
