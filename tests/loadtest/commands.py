@@ -32,8 +32,8 @@ def load(scenario: str, url: str, out: Path, *options: str, **environ: str) -> D
     return command("loadtest", scenario, *common, *options, **environ)
 
 
-def audit(url: str, *journals: Path) -> Done:
-    return command("loadtest.audit", *map(str, journals), "--host", url)
+def audit(url: str, *journals: Path, **environ: str) -> Done:
+    return command("loadtest.audit", *map(str, journals), "--host", url, **environ)
 
 
 def result(out: Path) -> dict[str, Any]:

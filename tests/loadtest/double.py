@@ -113,6 +113,7 @@ def running(double: Double) -> Iterator[Double]:
             self._answer(*double.take(json.loads(body)["events"]))
 
         def do_GET(self) -> None:
+            double.keys.append(self.headers.get("Authorization"))
             parts = urlsplit(self.path)
             cursor = int(parse_qs(parts.query).get("cursor", ["0"])[0])
             self._answer(200, double.page(parts.path.split("/")[3], cursor))

@@ -33,7 +33,7 @@ REAL = {  # name of the run: its scenario and options; all at once, so that they
     "steady": ("steady", *QUICK, "-u", "4", "-t", "4s", "--processes", "2", "--seed", "known"),
     "spike": ("spike", *QUICK, "-u", "1", "--before", "1.5", "--spike", "2", "--after", "2.5"),
     "readers": ("readers", "-u", "1", "-t", "5s", "--players", "5", "--prepare", "5"),
-    "soak": ("soak", "-u", "2", "-t", "4s", "--day", "2", "--rate", "20"),
+    "soak": ("soak", "-u", "2", "-t", "5s", "--day", "1.5", "--rate", "20"),
     "replay": ("replay", "FILE", "-u", "2", "--rebase", "--rate", "10"),
 }
 
@@ -136,54 +136,72 @@ def double() -> Iterator[Double]:
         yield made
 
 
-def test_latency_counts_from_when_a_request_was_due(double: Double, tmp_path: Path) -> None:
-    """A stall is in the figures of all who came meanwhile, not only of the first."""
+LIMITED: dict[str, tuple[Double, str]] = {  # limits that are known, each with its load; all at once
+    "frozen": (Double(), "steady -u 1 -t 4s --rate 30 --connections 200"),
+    "narrow": (  # 10 requests a second
+        Double(seconds_per_request=0.1),
+        "steady -u 1 -t 3s --rate 40 --connections 1",
+    ),
+    "ramp": (  # 25 requests a second; 1 user sends 8, 3 send 24, 5 send 40
+        Double(seconds_per_request=0.04),
+        "ramp -u 1 --rate 8 --factor 2.2 --steps 4 --step-seconds 2 --knee-ms 400 --connections 10",
+    ),
+}
 
-    def freeze() -> None:
+
+@pytest.fixture(scope="module")
+def limited(folder: Path) -> dict[str, Done]:
+    """The loads of LIMITED, with the scenarios' own thresholds."""
+
+    def freeze(double: Double) -> None:
         wait_for(lambda: double.batches > 5, what="the load has begun")
         double.frozen_until = time.monotonic() + 3
 
-    threading.Thread(target=freeze).start()
-    run = load("steady", double.url, tmp_path, "-u", "1", "-t", "4s", "--rate", "30",
-               "--connections", "200", "--reads", "0")  # fmt: skip
+    def run(name: str) -> Done:
+        double, words = LIMITED[name]
+        scenario, *options = words.split()
+        with running(double):
+            if name == "frozen":
+                threading.Thread(target=freeze, args=[double]).start()
+            key = {KEY_VARIABLE: "a-key"}
+            made = load(scenario, double.url, folder / name, "--reads", "0", *options, **key)
+            assert audit(double.url, folder / name, **key).returncode == 0
+        return made
+
+    with ThreadPoolExecutor(len(LIMITED)) as pool:
+        return dict(zip(LIMITED, pool.map(run, LIMITED), strict=True))
+
+
+def test_latency_counts_from_when_a_request_was_due(limited: dict[str, Done], folder: Path) -> None:
+    """A stall is in the figures of all who came meanwhile, not only of the first."""
+    run, figures = limited["frozen"], result(folder / "frozen")["figures"]["all"]
     assert run.returncode == 1
     assert "BREACHED steady.toml:3: [all] p90_ms = 500: measured " in run.stderr
-    figures = result(tmp_path)["figures"]["all"]
-    assert (
-        figures["p50_ms"] > 400
-    )  # a closed loop of one connection would have had a single slow one
+    assert figures["p50_ms"] > 400  # a closed loop would have had a single slow request
     assert figures["missed_rate"] == 0
 
 
 def test_arrivals_that_find_the_pool_full_are_counted_and_breach(
-    double: Double, tmp_path: Path
+    limited: dict[str, Done], folder: Path
 ) -> None:
-    double.seconds_per_request = 0.1
-    run = load("steady", double.url, tmp_path, "-u", "1", "-t", "3s", "--rate", "40",
-               "--connections", "1", "--reads", "0", **{KEY_VARIABLE: "a-key"})  # fmt: skip
+    run, figures = limited["narrow"], result(folder / "narrow")["figures"]["all"]
     assert run.returncode == 1
-    assert re.search(
-        r"BREACHED steady.toml:7: \[all\] missed_rate = 0.001: measured 0.\d", run.stderr
-    )
-    # Of 40 a second 10 find the only connection free.
-    assert 0.6 < result(tmp_path)["figures"]["all"]["missed_rate"] < 0.9
-    assert set(double.keys) == {"Bearer a-key"}
-    assert audit(double.url, tmp_path).returncode == 0
+    said = r"BREACHED steady.toml:7: \[all\] missed_rate = 0.001: measured 0.\d"
+    assert re.search(said, run.stderr)
+    assert 0.6 < figures["missed_rate"] < 0.95  # of 40 a second 10 find the only connection free
 
 
-def test_the_ramp_names_the_knee(double: Double, tmp_path: Path) -> None:
-    """The double's capacity is 25 requests a second."""
-    double.seconds_per_request = 0.04
-    limits = tmp_path / "limits.toml"
-    limits.write_text("[knee]\nmin_requests_per_second = 1000\n")
-    run = load("ramp", double.url, tmp_path / "out", "-u", "1", "--rate", "8", "--factor", "2.2",
-               "--steps", "4", "--step-seconds", "2", "--reads", "0", "--knee-ms", "400",
-               "--connections", "10", "--thresholds", str(limits))  # fmt: skip
+def test_the_ramp_names_the_knee(limited: dict[str, Done], folder: Path) -> None:
+    run, knee = limited["ramp"], result(folder / "ramp")["figures"]["knee"]
     assert run.returncode == 1
-    assert "BREACHED limits.toml:2: [knee] min_requests_per_second = 1000: measured " in run.stderr
+    assert "BREACHED ramp.toml:3: [knee] min_events_per_second = 500: measured " in run.stderr
     assert re.search(r"knee: \d+ events/s in \d+ requests/s \(\d users\) at p90", run.stderr)
-    # 1 user sends 8 a second, 3 send 24; 5 send 40, which is too much.
-    assert result(tmp_path / "out")["figures"]["knee"]["users"] in (1, 3)
+    assert knee["users"] in (1, 3)
+
+
+def test_the_key_is_sent_by_load_and_audit(limited: dict[str, Done]) -> None:
+    for double, _ in LIMITED.values():
+        assert set(double.keys) == {"Bearer a-key"}
 
 
 @contextmanager
