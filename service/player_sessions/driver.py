@@ -21,6 +21,7 @@ from cassandra import (
     OperationTimedOut,
     ReadFailure,
     ReadTimeout,
+    Unauthorized,
     Unavailable,
     WriteFailure,
     WriteTimeout,
@@ -80,6 +81,9 @@ def translate(error: BaseException) -> BaseException:
         return StoreError(STORE_OVERLOADED, "Cassandra is overloaded")
     if isinstance(error, OperationTimedOut):
         return StoreError(STORE_TIMEOUT, "Cassandra did not answer in time")
+    # Also what a node says that cannot read the role's grants, since their quorum is lost too.
+    if isinstance(error, Unauthorized):
+        return StoreError(STORE_UNAVAILABLE, "Cassandra does not grant it")
     if isinstance(
         error,
         NoHostAvailable

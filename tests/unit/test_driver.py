@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import trustme
-from cassandra import InvalidRequest, OperationTimedOut, Unavailable, WriteTimeout
+from cassandra import InvalidRequest, OperationTimedOut, Unauthorized, Unavailable, WriteTimeout
 from cassandra.cluster import NoHostAvailable
 from cassandra.connection import ConnectionException
 from cassandra.protocol import OverloadedErrorMessage, SyntaxException
@@ -66,6 +66,7 @@ OVERLOADED: Exception = OverloadedErrorMessage(0x1001, "overloaded", None)
         (OperationTimedOut(), "store-timeout", False),
         (NoHostAvailable("x", {}), "store-unavailable", False),
         (ConnectionException("x"), "store-unavailable", False),
+        (Unauthorized("x"), "store-unavailable", False),
         (OVERLOADED, "store-overloaded", False),
         (StoreError("queue-full", "x"), "queue-full", False),
     ],
