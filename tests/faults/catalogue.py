@@ -20,7 +20,10 @@ _TABLES = ("session_starts", "session_ends")
 
 @dataclass(frozen=True)
 class Fault:
-    """`hold`: seconds for which it lasts. `outage`: requests fail meanwhile, and honestly."""
+    """`hold`: seconds for which it lasts. `outage`: requests fail meanwhile, and honestly.
+
+    loses: what Cassandra acknowledged may be lost; how much is measured.
+    """
 
     name: str
     what: str
@@ -28,6 +31,7 @@ class Fault:
     hold: float = 10.0
     outage: bool = False
     tls: bool = False
+    loses: bool = False
 
 
 @contextmanager
@@ -164,7 +168,14 @@ def _expired_certificate(world: World) -> Iterator[None]:
 ALL_KILLED = Fault(
     "all-killed", "every node killed with -9 at once", _all_killed, hold=2, outage=True
 )
-PERIODIC = Fault("all-killed-periodic", f"the same, commit log `periodic`", _all_killed, 2, True)  # noqa: F541
+PERIODIC = Fault(
+    "all-killed-periodic",
+    "the same, commit log synced every 10 s (`periodic`)",
+    _all_killed,
+    hold=2,
+    outage=True,
+    loses=True,
+)
 FAULTS = (
     *(Fault(f"kill-{n}", f"kill -9 of node {n}", partial(_killed, node=n), hold=5) for n in NODES),
     Fault("frozen", "a node stopped by SIGSTOP for 20 s", partial(_frozen, node=1), hold=20),

@@ -7,15 +7,13 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tests.faults import history
 from tests.faults.catalogue import Fault
-from tests.faults.checker import LOST, check
+from tests.faults.judge import Verdict, judge
 from tests.faults.load import OK, READ, WRITE, Load, Sample
 from tests.faults.world import World
 from tests.support import wait_for
@@ -34,30 +32,27 @@ _HONEST = {
 
 @dataclass
 class Result:
-    """Times in seconds; `wrong` counts the audit's differences and the checker's violations."""
+    """Times in seconds: the longest without a good answer, back after the fault, the slowest."""
 
     name: str
     what: str
-    acknowledged: int
-    lost: int
-    wrong: int
+    outage: bool
+    loses: bool
     requests: int
     errors: dict[str, int]
     write_gap: float
     read_gap: float
     back: float
     slowest: float
-    outage: bool
-    loses: bool
-    first: list[str] = field(default_factory=list)
+    verdict: Verdict
 
     @property
     def broken(self) -> list[str]:
         """The promises that did not hold."""
         most_gap = DEADLINE + SLACK
         checks = {
-            "acknowledged events were lost": self.lost and not self.loses,
-            "wrong answers": self.wrong,
+            "acknowledged events were lost": self.verdict.lost and not self.loses,
+            "wrong answers": self.verdict.wrong,
             f"other answers than honest ones: {self.errors}": set(self.errors) - _HONEST,
             f"an answer took {self.slowest:.1f} s": self.slowest > DEADLINE + SLACK,
             f"back only after {self.back:.1f} s": self.back > BACK,
@@ -106,36 +101,19 @@ def _calm_again(load: Load, healed: float) -> None:
 
 def _judge(fault: Fault, load: Load, url: str, begun: float, healed: float) -> Result:
     samples = load.samples[:]
-    load.read_all()
-    violations = check(load.history)
-    audit = load.audit(url)
-    differences: dict[str, int] = audit["differences"]
-    missing = differences.pop("missing")
-    lost = sum(violation.kind == LOST for violation in violations)
-    last = max((s.ended for s in samples if s.outcome != OK), default=healed)
+    failed = [sample for sample in samples if sample.outcome != OK]
     return Result(
         name=fault.name,
         what=fault.what,
-        acknowledged=audit["acknowledged"] + _acknowledged(load.history),
-        lost=missing + lost,
-        wrong=len(violations) - lost + sum(differences.values()),
+        outage=fault.outage,
+        loses=fault.loses,
         requests=len(samples),
-        errors=dict(Counter(s.outcome for s in samples if s.outcome != OK)),
+        errors=dict(Counter(sample.outcome for sample in failed)),
         write_gap=_gap(samples, WRITE, begun),
         read_gap=_gap(samples, READ, begun),
-        back=max(0.0, last - healed),
-        slowest=max(s.ended - s.begun for s in samples),
-        outage=fault.outage,
-        loses=False,
-        first=[str(each) for each in [*violations[:5], *audit["first"][:5]]],
-    )
-
-
-def _acknowledged(operations: Iterable[Any]) -> int:
-    return sum(
-        len(operation.events)
-        for operation in operations
-        if isinstance(operation, history.Write) and operation.outcome == history.ACKNOWLEDGED
+        back=max(0.0, max((sample.ended for sample in failed), default=healed) - healed),
+        slowest=max(sample.ended - sample.begun for sample in samples),
+        verdict=judge(load, url),
     )
 
 

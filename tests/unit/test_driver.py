@@ -185,10 +185,12 @@ def test_a_slow_node_is_joined_by_the_next_and_the_first_answer_wins() -> None:
 def test_a_node_that_keeps_a_request_waiting_is_asked_last_until_it_speaks(how: str) -> None:
     def script(sent: Sending) -> Any:
         yield 0.02
-        yield sent.send()
+        sent.send()
+        yield
         assert sent.driver.asked == ["one", "two", "two"]
         yield sent.driver.answer(0) if how == "answers" else sent.driver.fail(0, TIMED_OUT)
-        yield sent.send()
+        sent.send()
+        yield
         assert sent.driver.asked[-1] == "one"
 
     sending(script, after=0.01)
