@@ -94,7 +94,7 @@ def _silent(world: World, node: int) -> Iterator[None]:
     world.proxies[node].silent = True
     yield
     world.proxies[node].silent = False
-    world.drop_connections()  # what was swallowed is missing: nobody could go on from there
+    world.drop_connections(node)  # what was swallowed is missing: nobody could go on from there
 
 
 @contextmanager
@@ -144,7 +144,7 @@ def _schema_change(world: World) -> Iterator[None]:
 def _wrong_password(world: World) -> Iterator[None]:
     password = PASSWORD.replace("'", "''")
     world.execute(f"ALTER ROLE {KEYSPACE} WITH PASSWORD = 'another'")
-    world.drop_connections()
+    world.drop_connections(*NODES)
     yield
     world.execute(f"ALTER ROLE {KEYSPACE} WITH PASSWORD = '{password}'")
 
@@ -160,7 +160,7 @@ def _lost_grants(world: World) -> Iterator[None]:
 @contextmanager
 def _expired_certificate(world: World) -> Iterator[None]:
     world.give_certificate(expired=True)
-    world.drop_connections()
+    world.drop_connections(*NODES)
     yield
     world.give_certificate()
 
@@ -168,6 +168,7 @@ def _expired_certificate(world: World) -> Iterator[None]:
 ALL_KILLED = Fault(
     "all-killed", "every node killed with -9 at once", _all_killed, hold=2, outage=True
 )
+DISK_FULL = Fault("disk-full", "full disk of a node", _disk_full)  # needs World's small disk
 PERIODIC = Fault(
     "all-killed-periodic",
     "the same, commit log synced every 10 s (`periodic`)",
@@ -187,7 +188,7 @@ FAULTS = (
     Fault("silent", "a network that passes nothing of a node", partial(_silent, node=2)),
     Fault("cut", "a node whose answers are cut in mid-frame", partial(_cut, node=3)),
     Fault("refusing", "a node that refuses connections", partial(_refusing, node=1)),
-    Fault("disk-full", "full disk of a node", _disk_full),
+    DISK_FULL,
     Fault("clock-ahead", "clock of a node ahead by 10 min", partial(_clock, by="+10m")),
     Fault("clock-behind", "clock of a node behind by 10 min", partial(_clock, by="-10m")),
     Fault("schema-change", "schema changed under load", _schema_change, hold=5),

@@ -122,10 +122,10 @@ class World:
             self.cluster.wait_node(node)
             self.proxies[node].listen()
 
-    def drop_connections(self) -> None:
-        for each in self.proxies.values():
-            each.refuse()
-            each.listen()
+    def drop_connections(self, *nodes: int) -> None:
+        for node in nodes:
+            self.proxies[node].refuse()
+            self.proxies[node].listen()
 
     def mend(self) -> None:
         """Whatever a fault has left down, up."""
