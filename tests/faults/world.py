@@ -85,7 +85,7 @@ class World:
 
     def execute(self, *statements: str, consistency: int = ConsistencyLevel.QUORUM) -> None:
         """As the superuser."""
-        with schema_apply.session(self._superuser, 60, print) as opened:
+        with schema_apply.session(self._superuser, schema_apply.Patience(60, 10), print) as opened:
             for cql in statements:
                 opened.execute(SimpleStatement(cql, consistency_level=consistency))
 
