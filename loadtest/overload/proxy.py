@@ -44,18 +44,22 @@ class Proxy:
         self._call(self._refuse())
 
     def listen(self) -> None:
+        """Also when it does already."""
         self._call(self._listen())
 
     def _call(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     async def _listen(self) -> None:
+        if self._server is not None:
+            return
         self._server = await asyncio.start_server(self._connection, self.host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _refuse(self) -> None:
         if self._server is not None:
             self._server.close()
+            self._server = None
         for writer in self._open:
             writer.transport.abort()
 
