@@ -23,6 +23,7 @@ from tests.support import (
     COMMAND,
     SUPERUSER,
     Server,
+    Service,
     apply_schema,
     end,
     new_keyspace,
@@ -167,7 +168,9 @@ def test_schema_apply_says_no_password_also_when_it_fails(cassandra: Cluster) ->
         assert "canary" not in run.stdout + run.stderr
 
 
-def test_no_request_makes_the_service_connect_anywhere(server: Server) -> None:
+def test_no_request_makes_the_service_connect_anywhere(
+    cassandra: Cluster, keyspace: str, server: Service
+) -> None:
     with socket.socket() as trap:
         trap.bind(("127.0.0.1", 0))
         trap.listen()
