@@ -8,7 +8,7 @@ DEV := $(VENV)/.dev-installed
 RUN := $(VENV)/.run-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format coverage bench load overload chart e2e tools swagger lock docs version clean wipe
+.PHONY: help run test check format coverage bench load overload faults fuzz soak audit chart e2e tools swagger lock docs version clean wipe
 
 help: ## List the commands
 	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -40,6 +40,21 @@ bench: $(DEV) ## Measure this service beside the original's design, on one Cassa
 overload: $(DEV) ## Measure the service at five times what its store can do
 	$(BIN)/python -m loadtest.overload
 
+faults: $(DEV) ## Put faults on three nodes under load, audit, write docs/reliability.md (root; 30 min)
+	$(BIN)/python -m tests.faults --write
+
+fuzz: $(DEV) ## Send nearly right requests for MINUTES=5
+	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),5)
+
+soak: $(DEV) ## Hold a steady load for MINUTES=30; fails where memory, files or latency rise
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) --write
+
+audit: ## Look the locked dependencies up among known weaknesses; asks PyPI for each
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/audit.txt
+	for file in requirements/*.txt dev/jdk-requirements.txt; do \
+	  $(VENV)/audit/bin/pip-audit --strict --disable-pip --require-hashes -r $$file || exit 1; done
+
 tools: ## Find the programs that tests need, or install them (root on Debian); else say what is missing
 	@$(PYTHON) dev/toolchain.py
 
@@ -70,7 +85,7 @@ lock: $(DEV) ## Pin all dependencies anew, with hashes
 	$(COMPILE) pyproject.toml -o requirements/service.txt
 	$(COMPILE) pyproject.toml --extra loadtest -c requirements/service.txt -o requirements/loadtest.txt
 	$(COMPILE) pyproject.toml --extra dev --extra loadtest -c requirements/loadtest.txt -o requirements/dev.txt
-	for part in build sbom reload; do $(COMPILE) requirements/$$part.in -o requirements/$$part.txt; done
+	for part in build sbom reload audit; do $(COMPILE) requirements/$$part.in -o requirements/$$part.txt; done
 	$(COMPILE) dev/jdk-requirements.in -o dev/jdk-requirements.txt
 
 version: ## Print the version, or set it everywhere: make version VERSION=1.2.0

@@ -19,7 +19,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -85,6 +85,7 @@ class Cluster:
     auth: PasswordAuthenticator and CassandraAuthorizer, superuser cassandra/cassandra.
     relaxed: commit log synced every 10 s, for measuring the service's own cost.
     native_port: 0 for any free one. first_address: the n of the first node's 127.0.0.n.
+    proxied: clients are told that node n is at 127.0.1.n, where a proxy must listen.
     yaml: settings of cassandra.yaml over ours.
 
     Start nodes from a thread that lives as long as they shall: Linux ends them with it.
@@ -100,6 +101,7 @@ class Cluster:
         native_port: int = 0,
         heap_mb: int | None = None,
         first_address: int = 1,
+        proxied: bool = False,
         yaml: dict[str, Any] | None = None,
     ) -> None:
         self.folder = folder.absolute()
@@ -108,6 +110,7 @@ class Cluster:
         self.relaxed = relaxed
         self.heap_mb = heap_mb or (512 if nodes == 1 else 384)
         self.first_address = first_address
+        self.proxied = proxied
         self.yaml = yaml or {}
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._held: contextlib.ExitStack | None = None
@@ -134,6 +137,10 @@ class Cluster:
     def address(self, node: int) -> str:
         return f"127.0.0.{self.first_address + node - 1}"
 
+    def public_address(self, node: int) -> str:
+        """Where clients look for the node."""
+        return f"127.0.{int(self.proxied)}.{self.first_address + node - 1}"
+
     def start(self) -> None:
         """All nodes, until each answers; raises NodeFailed, MissingTool or BlockingIOError."""
         self._hold()
@@ -148,7 +155,10 @@ class Cluster:
             self.stop()
             raise
 
-    def start_node(self, node: int, *, wait: bool = True) -> None:
+    def start_node(
+        self, node: int, *, wait: bool = True, environ: Mapping[str, str] | None = None
+    ) -> None:
+        """`environ`: variables of this process, beside ours."""
         self._hold()
         base = self.folder / f"node{node}"
         (base / "tmp").mkdir(parents=True, exist_ok=True)
@@ -171,6 +181,7 @@ class Cluster:
                     *("-cp", f"{jars}/*", "org.apache.cassandra.service.CassandraDaemon"),
                 ],
                 cwd=base,
+                env={**os.environ, **(environ or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -321,6 +332,7 @@ class Cluster:
             ],
             "listen_address": address,
             "rpc_address": address,
+            "broadcast_rpc_address": self.public_address(node),
             "storage_port": self._storage_port,
             "native_transport_port": self.native_port,
             "data_file_directories": [str(base / "data")],

@@ -1,7 +1,8 @@
-"""Key stores for a real Cassandra, as Java reads them."""
+"""Certificates and key stores for TLS between the service and a real Cassandra."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import trustme
@@ -34,3 +35,22 @@ def stores(folder: Path, authority: trustme.CA, name: str) -> dict[str, object]:
         "truststore": str(folder / "trusted.p12"),
         "truststore_password": PASSWORD,
     }
+
+
+def client_encryption(folder: Path, authority: trustme.CA, name: str) -> dict[str, object]:
+    """The whole of client_encryption_options: TLS for those who have a certificate."""
+    return {
+        "enabled": True,
+        "optional": True,  # the launcher's own wait for CQL speaks no TLS
+        "require_client_auth": True,
+        **stores(folder, authority, name),
+    }
+
+
+def give_client_certificate(
+    folder: Path, authority: trustme.CA, expires: datetime | None = None
+) -> None:
+    """Write the service's client.pem and client.key."""
+    certificate = authority.issue_cert("player-sessions", not_after=expires)
+    certificate.cert_chain_pems[0].write_to_path(str(folder / "client.pem"))
+    certificate.private_key_pem.write_to_path(str(folder / "client.key"))

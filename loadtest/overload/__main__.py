@@ -29,7 +29,7 @@ from loadtest.bench.contenders import ROOT, Contender, NotReady, Running
 from loadtest.bench.generator import Job, cpu_seconds, make_writes
 from loadtest.bench.progress import Progress
 from loadtest.overload.client import Outcome, closed_loop, open_loop
-from loadtest.overload.proxy import Throttle, throttle
+from loadtest.overload.proxy import Proxy, proxy
 from player_sessions.settings import PREFIX, load
 
 PAGE = ROOT / "docs" / "operations.md"
@@ -112,7 +112,7 @@ class Run:
                 store.opened(load({k: v for k, v in environ.items() if k.startswith(PREFIX)}))
             )
             player = store.write_player(session, 50)
-            self.pipe: Throttle = enter(throttle((cluster.address(1), cluster.native_port)))
+            self.pipe: Proxy = enter(proxy((cluster.address(1), cluster.native_port)))
             slow = environ | {
                 f"{PREFIX}CASSANDRA_CONTACT_POINTS": "127.0.0.1",
                 f"{PREFIX}CASSANDRA_PORT": str(self.pipe.port),

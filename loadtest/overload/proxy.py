@@ -1,85 +1,159 @@
-"""A TCP proxy before Cassandra that lets so many bytes a second through: a store of a capacity."""
+"""A TCP proxy before Cassandra that can be slow, narrow, lossy, torn, silent or gone."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 _CHUNK = 4096
 
 
-class Throttle:
-    """All connections together send at most `bytes_per_second` to the store; None: any number."""
+class Proxy:
+    """Faults are attributes, which may change at any time and hold for all connections."""
 
-    def __init__(self, target: tuple[str, int]) -> None:
-        self.bytes_per_second: float | None = None
-        self.port = 0
+    def __init__(self, target: tuple[str, int], listen: tuple[str, int]) -> None:
+        self.bytes_per_second: float | None = None  # to the store, all connections together
+        self.latency = 0.0  # seconds, each way
+        self.lost = 0.0  # the share of chunks, each way, that lack a byte
+        self.silent = False  # takes everything and passes nothing on
+        self.cutting = False  # passes half of an answer on and closes
+        self.host, self.port = listen
         self._target = target
         self._free_at = 0.0
+        self._server: asyncio.Server | None = None
+        self._loop = asyncio.new_event_loop()
+        self._open: set[asyncio.StreamWriter] = set()
 
-    async def serve(self, ready: threading.Event) -> None:
-        server = await asyncio.start_server(self._connection, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        ready.set()
-        async with server:
-            await server.serve_forever()
+    def run(self) -> None:
+        """Until `stop`."""
+        self._loop.run_forever()
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.run_until_complete(asyncio.sleep(0.1))
+        self._loop.close()
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def refuse(self) -> None:
+        """Close every connection; new ones are refused until `listen`."""
+        self._call(self._refuse())
+
+    def listen(self) -> None:
+        """Also when it does already."""
+        self._call(self._listen())
+
+    def _call(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+    async def _listen(self) -> None:
+        if self._server is not None:
+            return
+        self._server = await asyncio.start_server(self._connection, self.host, self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _refuse(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for writer in self._open:
+            writer.transport.abort()
 
     async def _connection(
         self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter
     ) -> None:
-        store, to_store = await asyncio.open_connection(*self._target)
         try:
-            await asyncio.gather(
-                self._copy(client, to_store, slow=True), self._copy(store, to_client, slow=False)
-            )
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
+            store, to_store = await asyncio.open_connection(*self._target)
+        except OSError:
+            to_client.transport.abort()
+            return
+        self._open.add(to_client)
+        ways = [
+            asyncio.create_task(self._to_store(client, to_store)),
+            asyncio.create_task(self._to_client(store, to_client)),
+        ]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            to_store.close()
-            to_client.close()
+            self._open.discard(to_client)
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            to_store.transport.abort()
+            to_client.transport.abort()
 
-    async def _copy(
-        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, slow: bool
-    ) -> None:
-        while data := await source.read(_CHUNK):
-            if slow and self.bytes_per_second:
-                await self._turn(len(data) / self.bytes_per_second)
-            target.write(data)
-            await target.drain()
-        target.close()
+    async def _to_store(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        async with _Late(target) as late:
+            while data := await source.read(_CHUNK):
+                if self.bytes_per_second:
+                    await self._turn(len(data) / self.bytes_per_second)
+                if not self.silent:
+                    late.write(self._damaged(data), self.latency)
+
+    async def _to_client(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        async with _Late(target) as late:
+            while data := await source.read(_CHUNK):
+                if self.cutting:
+                    target.write(data[: len(data) // 2])
+                    return await target.drain()
+                if not self.silent:
+                    late.write(self._damaged(data), self.latency)
+        return None
+
+    def _damaged(self, data: bytes) -> bytes:
+        if random.random() >= self.lost:
+            return data
+        at = random.randrange(len(data))
+        return data[:at] + data[at + 1 :]
 
     async def _turn(self, seconds: float) -> None:
         """Wait until the pipe that all share has carried this much."""
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         self._free_at = max(self._free_at, now) + seconds
         await asyncio.sleep(self._free_at - now)
 
 
+class _Late:
+    """Writes what it is given in order, each when it is due."""
+
+    def __init__(self, target: asyncio.StreamWriter) -> None:
+        self._target = target
+        self._queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+
+    async def __aenter__(self) -> _Late:
+        self._task = asyncio.create_task(self._deliver())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    def write(self, data: bytes, latency: float) -> None:
+        self._queue.put_nowait((self._loop.time() + latency, data))
+
+    async def _deliver(self) -> None:
+        while True:
+            due, data = await self._queue.get()
+            await asyncio.sleep(due - self._loop.time())
+            self._target.write(data)
+            await self._target.drain()
+
+
 @contextmanager
-def throttle(target: tuple[str, int]) -> Iterator[Throttle]:
+def proxy(target: tuple[str, int], listen: tuple[str, int] = ("127.0.0.1", 0)) -> Iterator[Proxy]:
     """A proxy in a thread of its own."""
-    made, ready = Throttle(target), threading.Event()
-    loop = asyncio.new_event_loop()
-    task = loop.create_task(made.serve(ready))
-
-    def run() -> None:
-        try:
-            loop.run_until_complete(task)
-        except asyncio.CancelledError:
-            pass
-        finally:
-            for other in asyncio.all_tasks(loop):
-                other.cancel()
-            loop.run_until_complete(asyncio.sleep(0))
-            loop.close()
-
-    thread = threading.Thread(target=run, daemon=True)
+    made = Proxy(target, listen)
+    thread = threading.Thread(target=made.run, daemon=True)
     thread.start()
-    assert ready.wait(10)
     try:
+        made.listen()
         yield made
+        made.refuse()
     finally:
-        loop.call_soon_threadsafe(task.cancel)
+        made.stop()
         thread.join(10)

@@ -21,6 +21,7 @@ from cassandra import (
     OperationTimedOut,
     ReadFailure,
     ReadTimeout,
+    Unauthorized,
     Unavailable,
     WriteFailure,
     WriteTimeout,
@@ -80,6 +81,9 @@ def translate(error: BaseException) -> BaseException:
         return StoreError(STORE_OVERLOADED, "Cassandra is overloaded")
     if isinstance(error, OperationTimedOut):
         return StoreError(STORE_TIMEOUT, "Cassandra did not answer in time")
+    # Also what a node says that cannot read the role's grants, since their quorum is lost too.
+    if isinstance(error, Unauthorized):
+        return StoreError(STORE_UNAVAILABLE, "Cassandra does not grant it")
     if isinstance(
         error,
         NoHostAvailable
@@ -148,6 +152,9 @@ class Client:
         """Connects, which blocks for seconds; raises the driver's errors."""
         self._loop = loop
         self._speculation_after = settings.speculation_after
+        # Nodes that keep a request waiting. They are asked last until they answer, so that a frozen
+        # one does not use up the budget until the driver's heartbeat finds it.
+        self._late: set[Any] = set()
         self.policy = TokenAwarePolicy(
             DCAwareRoundRobinPolicy(local_dc=settings.cassandra_local_dc)
         )
@@ -171,6 +178,11 @@ class Client:
         """Open connections, the control connection not counted."""
         pools = self.session.get_pool_state().values()
         return sum(pool["open_count"] for pool in pools)
+
+    def _plan(self, statement: Statement) -> Iterator[Any]:
+        """The nodes to ask, in this order."""
+        plan: Iterator[Any] = self.policy.make_query_plan(None, statement)
+        return iter(sorted(plan, key=self._late.__contains__)) if self._late else plan
 
     def send(
         self,
@@ -202,8 +214,8 @@ class _Attempts:
     """One statement under way: the first node, a second when it is slow, one retry. First wins."""
 
     __slots__ = (
-        "_begun", "_budget", "_client", "_deadline", "_done", "_open", "_plan", "_retried",
-        "_statement", "_timer",
+        "_asked", "_begun", "_budget", "_client", "_deadline", "_done", "_open", "_plan",
+        "_retried", "_statement", "_timer",
     )  # fmt: skip
 
     def __init__(
@@ -219,7 +231,8 @@ class _Attempts:
         self._deadline = deadline
         self._budget = budget
         self._done: Done | None = done
-        self._plan: Iterator[Any] = client.policy.make_query_plan(None, statement)
+        self._plan = client._plan(statement)
+        self._asked: Any = None
         self._open = 0
         self._retried = False
         self._begun = client._loop.time()
@@ -237,19 +250,27 @@ class _Attempts:
         host = next(self._plan, None)
         if host is not None:
             self._open += 1
+            self._asked = host
             future = self._client.session.execute_async(self._statement, timeout=None, host=host)
-            future.add_callbacks(self._answered, self._failed)
+            future.add_callbacks(
+                self._answered, self._failed, callback_args=(host,), errback_args=(host,)
+            )
         elif not self._open:
             self._finish(None, otherwise)
 
     # These two are called on the driver's thread.
-    def _answered(self, rows: Any) -> None:
-        self._client._loop.call_soon_threadsafe(self._finish, rows, None)
+    def _answered(self, rows: Any, host: Any) -> None:
+        self._client._loop.call_soon_threadsafe(self._on_rows, rows, host)
 
-    def _failed(self, error: BaseException) -> None:
-        self._client._loop.call_soon_threadsafe(self._on_error, error)
+    def _failed(self, error: BaseException, host: Any) -> None:
+        self._client._loop.call_soon_threadsafe(self._on_error, error, host)
 
-    def _on_error(self, error: BaseException) -> None:
+    def _on_rows(self, rows: Any, host: Any) -> None:
+        self._client._late.discard(host)
+        self._finish(rows, None)
+
+    def _on_error(self, error: BaseException, host: Any) -> None:
+        self._client._late.discard(host)
         self._open -= 1
         if self._done is None:
             return
@@ -274,6 +295,7 @@ class _Attempts:
     def _speculate(self) -> None:
         left = self._deadline - (self._client._loop.time() - self._begun)
         self._timer = self._client._loop.call_later(max(0.0, left), self._expire)
+        self._client._late.add(self._asked)
         if self._budget.take():
             metrics.STORE_EXTRA.labels("speculation").inc()
             self._ask_next(StoreError(STORE_UNAVAILABLE, "no other node of Cassandra is up"))

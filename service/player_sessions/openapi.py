@@ -22,6 +22,7 @@ from player_sessions.events import MAX_EVENTS, EventError
 _HEX = "[0-9a-fA-F]"
 PLAYER_ID = f"^({_HEX}{{32}}|{_HEX}{{8}}(-{_HEX}{{4}}){{3}}-{_HEX}{{12}})$"
 CURSOR = "^AQAA[0-9A-Za-z_-]{30}$"
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 PROBLEM_TYPE = "urn:player-sessions:problem:"
 
 
@@ -180,3 +181,11 @@ class OriginalSessions(Operation):
             type=OpenAPIType.OBJECT, properties={"player_id": player}, required=["player_id"]
         )
         self.request_body = _json_body(schema, "A player.", {"player_id": _PLAYER})
+
+
+@dataclass
+class LogLevel(Operation):
+    def __post_init__(self) -> None:
+        level = _string("Least level to log.", enum=LEVELS)
+        schema = Schema(type=OpenAPIType.OBJECT, properties={"level": level}, required=["level"])
+        self.request_body = _json_body(schema, "Each request.", {"level": "DEBUG"})

@@ -9,18 +9,22 @@ from typing import Any, Literal
 
 import msgspec
 from litestar import Request, get, put
-from litestar.params import JSONBody
 from litestar.response import Response
 
 from player_sessions import openapi
+from player_sessions.ingest import read_body
 from player_sessions.keys import ADMIN
+from player_sessions.problems import INVALID_PARAMETER, Refused
 from player_sessions.telemetry import logs, metrics
 
 _COMMON: dict[str, Any] = {"sync_to_thread": False, "tags": ["operations"], "operations": True}
 
 
 class Level(msgspec.Struct, frozen=True):
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]  # openapi.LEVELS
+
+
+_decode_level = msgspec.json.Decoder(Level).decode
 
 
 @get("/health/live", operation_id="live", security=[{}], **_COMMON)
@@ -56,15 +60,23 @@ def prometheus() -> bytes:
 @put(
     "/admin/log-level",
     operation_id="log-level",
+    operation_class=openapi.LogLevel,
     key=ADMIN,
-    responses=openapi.problems(400, 401, 403, 413, 500),
-    **_COMMON,
+    responses=openapi.problems(400, 401, 403, 408, 413, 415, 500),
+    tags=["operations"],
+    operations=True,
 )
-def log_level(data: JSONBody[Level]) -> Level:
+async def log_level(request: Request[Any, Any, Any]) -> Level:
     """Log from this level on, until the process ends. At DEBUG each request has a line."""
-    logs.set_level(data.level)
-    logs.log.warning("log level set", level=data.level)
-    return data
+    body = await read_body(request.scope, request.receive, request.app.state["service"])
+    try:
+        wanted = _decode_level(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        detail = f'the body must be {{"level": one of {", ".join(openapi.LEVELS)}}}: {error}'
+        raise Refused(400, INVALID_PARAMETER, detail) from None
+    logs.set_level(wanted.level)
+    logs.log.warning("log level set", level=wanted.level)
+    return wanted
 
 
 HANDLERS = [live, ready, prometheus, log_level]

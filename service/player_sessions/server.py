@@ -11,6 +11,7 @@ import contextlib
 import functools
 import gc
 import os
+import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from player_sessions.telemetry import logs, traces
 from player_sessions.telemetry.logs import log
 
 _LINGER_SECONDS = 0.5
+_OTHER_FILES = 100  # open files that are not connections of clients
 
 
 class _Server(uvicorn.Server):
@@ -46,6 +48,7 @@ def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; the process's exit code."""
     logs.configure(settings.log_level, settings.log_format)
     log.info("starting", version=__version__, **settings.masked())
+    _raise_file_limit(settings.max_connections)
     try:
         keys = _keys(settings)
         tracing = traces.configure(os.environ)
@@ -66,6 +69,19 @@ def run(settings: Settings) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(service, [main, *([operations] if operations else [])]))
     return 0
+
+
+def _raise_file_limit(connections: int) -> None:
+    """As many open files as the system allows; many give a process 1024 unless it asks."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS calls more than it can do unlimited
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed != resource.RLIM_INFINITY and allowed < connections + _OTHER_FILES:
+        log.warning(
+            f"only {allowed} files may be open, too few for {PREFIX}MAX_CONNECTIONS={connections}:"
+            " raise the process's limit (ulimit -n) or lower the setting"
+        )
 
 
 def _keys(settings: Settings) -> Keys | None:

@@ -24,7 +24,7 @@ from player_sessions.schema.apply import read_applied
 from player_sessions.sessions import Page, Position, Start, Walk
 from player_sessions.settings import Settings
 from player_sessions.telemetry import metrics
-from player_sessions.telemetry.logs import log
+from player_sessions.telemetry.logs import Limited, log
 from player_sessions.telemetry.traces import span_of_task
 from player_sessions.writer import Row, Writer, batch_rows
 
@@ -67,6 +67,7 @@ _WRITE_SECONDS = metrics.STORE_SECONDS.labels("write")
 _READ_SECONDS = metrics.STORE_SECONDS.labels("read")
 _BATCH_EVENTS = metrics.BATCH_EVENTS.labels()
 _EVENT_LAG = metrics.EVENT_LAG.labels()
+_limited = Limited(1)
 
 
 def now_ms() -> int:
@@ -379,5 +380,7 @@ def _positions(rows: Rows) -> list[Position]:
 
 def _counted(error: BaseException) -> BaseException:
     fault = translate(error)
+    if isinstance(error, Unauthorized):
+        _limited(log.error, "Cassandra does not let the service's role do it", cause=str(error))
     metrics.STORE_ERRORS.labels(fault.reason if isinstance(fault, StoreError) else "bug").inc()
     return fault

@@ -13,7 +13,7 @@ from dev.cluster import Cluster
 from player_sessions.settings import Settings
 from tests.store.conftest import RunningStore
 from tests.support import apply_schema, settings_of, wait_for
-from tests.tls import stores
+from tests.tls import client_encryption, give_client_certificate
 
 KEYSPACE = "secured"
 NAME = "cassandra.games.internal"
@@ -36,21 +36,14 @@ class Secured:
         )
 
     def give_client_certificate(self, authority: trustme.CA) -> None:
-        certificate = authority.issue_cert("player-sessions")
-        certificate.cert_chain_pems[0].write_to_path(str(self.folder / "client.pem"))
-        certificate.private_key_pem.write_to_path(str(self.folder / "client.key"))
+        give_client_certificate(self.folder, authority)
 
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     folder, authority = tmp_path_factory.mktemp("tls"), trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
-    options = {
-        "enabled": True,
-        "optional": True,  # the launcher's own wait for CQL speaks no TLS
-        "require_client_auth": True,
-        **stores(folder, authority, NAME),
-    }
+    options = client_encryption(folder, authority, NAME)
     with Cluster(folder / "node", yaml={"client_encryption_options": options}) as cluster:
         apply_schema(cluster, KEYSPACE)
         made = Secured(cluster, folder, authority)

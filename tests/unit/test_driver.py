@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import trustme
-from cassandra import InvalidRequest, OperationTimedOut, Unavailable, WriteTimeout
+from cassandra import InvalidRequest, OperationTimedOut, Unauthorized, Unavailable, WriteTimeout
 from cassandra.cluster import NoHostAvailable
 from cassandra.connection import ConnectionException
 from cassandra.protocol import OverloadedErrorMessage, SyntaxException
@@ -66,6 +66,7 @@ OVERLOADED: Exception = OverloadedErrorMessage(0x1001, "overloaded", None)
         (OperationTimedOut(), "store-timeout", False),
         (NoHostAvailable("x", {}), "store-unavailable", False),
         (ConnectionException("x"), "store-unavailable", False),
+        (Unauthorized("x"), "store-unavailable", False),
         (OVERLOADED, "store-overloaded", False),
         (StoreError("queue-full", "x"), "queue-full", False),
     ],
@@ -90,18 +91,25 @@ class Driver:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
-        self.callbacks: list[tuple[Callable[[Any], Any], Callable[[BaseException], Any]]] = []
+        self.callbacks: list[tuple[Callable[..., Any], Callable[..., Any], str]] = []
 
     def execute_async(self, _: Statement, *, timeout: None, host: str) -> Any:
         assert timeout is None  # the driver's own timer stays off
         self.asked.append(host)
-        return SimpleNamespace(add_callbacks=lambda *both: self.callbacks.append(both))
+
+        def add_callbacks(
+            rows: Any, error: Any, *, callback_args: tuple[str], errback_args: tuple[str]
+        ) -> None:
+            assert callback_args == errback_args == (host,)
+            self.callbacks.append((rows, error, host))
+
+        return SimpleNamespace(add_callbacks=add_callbacks)
 
     def answer(self, which: int, rows: Any = "rows") -> Any:
-        return self.callbacks[which][0](rows)
+        return self.callbacks[which][0](rows, self.callbacks[which][2])
 
     def fail(self, which: int, error: BaseException) -> Any:
-        return self.callbacks[which][1](error)
+        return self.callbacks[which][1](error, self.callbacks[which][2])
 
 
 class Sending:
@@ -110,13 +118,19 @@ class Sending:
     def __init__(self, hosts: list[str], *, share: float, after: float, deadline: float) -> None:
         self.driver = Driver()
         self.outcome: list[Any] = []
-        client = Client.__new__(Client)
+        self.client = client = Client.__new__(Client)
         client._loop = asyncio.get_running_loop()
         client._speculation_after = after
+        client._late = set()
         client.policy = SimpleNamespace(make_query_plan=lambda *_: iter(hosts))
         client.session = self.driver
-        budget = Budget(share)
-        client.send(Statement(), deadline, budget, lambda *got: self.outcome.append(got))
+        self._deadline, self._budget = deadline, Budget(share)
+        self.send()
+
+    def send(self) -> None:
+        self.client.send(
+            Statement(), self._deadline, self._budget, lambda *got: self.outcome.append(got)
+        )
 
     @property
     def reason(self) -> str:
@@ -165,6 +179,21 @@ def test_a_slow_node_is_joined_by_the_next_and_the_first_answer_wins() -> None:
 
     sent = sending(script, after=0.01)
     assert (sent.driver.asked, sent.outcome) == (["one", "two"], [("second", None)])
+
+
+@pytest.mark.parametrize("how", ["answers", "fails"])
+def test_a_node_that_keeps_a_request_waiting_is_asked_last_until_it_speaks(how: str) -> None:
+    def script(sent: Sending) -> Any:
+        yield 0.02
+        sent.send()
+        yield
+        assert sent.driver.asked == ["one", "two", "two"]
+        yield sent.driver.answer(0) if how == "answers" else sent.driver.fail(0, TIMED_OUT)
+        sent.send()
+        yield
+        assert sent.driver.asked[-1] == "one"
+
+    sending(script, after=0.01)
 
 
 def test_without_budget_a_slow_node_is_waited_for() -> None:

@@ -66,7 +66,7 @@ def logging_restored() -> Iterator[None]:
 @pytest.mark.usefixtures("logging_restored")
 @pytest.mark.parametrize("form", ["auto", "json"])
 def test_without_a_terminal_a_log_line_is_one_json_object(
-    capsys: pytest.CaptureFixture[str], form: str
+    capfd: pytest.CaptureFixture[str], form: str
 ) -> None:
     logs.configure("INFO", form)
     log = structlog.get_logger()
@@ -77,23 +77,23 @@ def test_without_a_terminal_a_log_line_is_one_json_object(
     except ValueError as error:
         log.error("failed", exc_info=error)
     logging.getLogger("library").warning("from a library")
-    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
     assert [line["event"] for line in lines] == ["shown", "failed", "from a library"]
     assert (lines[0]["n"], lines[0]["level"]) == (1, "info")
     assert "ValueError" in lines[1]["exception"]
 
 
 @pytest.mark.usefixtures("logging_restored")
-def test_on_demand_a_log_line_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+def test_on_demand_a_log_line_is_for_people(capfd: pytest.CaptureFixture[str]) -> None:
     logs.configure("INFO", "console")
     structlog.get_logger().info("shown", n=1)
-    said = capsys.readouterr().err
+    said = capfd.readouterr().err
     assert "shown" in said
     assert not said.startswith("{")
 
 
 @pytest.mark.usefixtures("logging_restored")
-def test_the_level_changes_while_running(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_level_changes_while_running(capfd: pytest.CaptureFixture[str]) -> None:
     logs.configure("INFO", "json")
     log = structlog.get_logger()
     for level in ("ERROR", "DEBUG"):
@@ -101,7 +101,7 @@ def test_the_level_changes_while_running(capsys: pytest.CaptureFixture[str]) -> 
         log.debug("debug", level_set=level)
         log.warning("warning", level_set=level)
         logging.getLogger("library").debug("library", extra={})
-    said = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
+    said = [json.loads(line)["event"] for line in capfd.readouterr().err.splitlines()]
     assert said == ["debug", "warning", "library"]
     assert logs.debugging()
     logs.set_level("INFO")

@@ -7,6 +7,7 @@ runs, and what a client can cause at will is limited to a few lines a second.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, MutableMapping
@@ -46,13 +47,14 @@ def configure(level: str, form: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info if json else structlog.processors.StackInfoRenderer(),
     ]
+    output: Any = _Output()
     structlog.configure(
         processors=[_filter, *shared, renderer],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(output),
         cache_logger_on_first_use=True,
     )
     # The libraries' own log records take the same way out.
-    handler = logging.StreamHandler()
+    handler = logging.StreamHandler(output)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared)
     )
@@ -70,6 +72,19 @@ def _add_ids(_: Any, __: str, event: _Event) -> _Event:
     """Those of the request in whose task the line is written, if there is one."""
     event.update(ids())
     return event
+
+
+class _Output:
+    """Standard error. It may be a full disk: the line is lost then, and the service goes on."""
+
+    def write(self, line: str) -> None:
+        try:  # past sys.stderr, which would keep the line and fail again when the process ends
+            os.write(2, line.encode(errors="backslashreplace"))
+        except OSError:
+            metrics.LINES_SUPPRESSED.inc()
+
+    def flush(self) -> None:
+        """Nothing is kept."""
 
 
 class Limited:

@@ -217,7 +217,9 @@ SCHEMA_VERSION = _gauge(
 SCHEMA_MISMATCH = _gauge("schema_mismatch", "0 or 1", "1 while the database's schema does not fit.")
 STALLS = _counter("event_loop_stalls", "stalls", "Times the event loop was late by 100 ms or more.")
 SPANS_DROPPED = _counter("spans_dropped", "spans", "Spans lost: the exporter was slow or failed.")
-LINES_SUPPRESSED = _counter("log_lines_suppressed", "lines", "Log lines left out above their rate.")
+LINES_SUPPRESSED = _counter(
+    "log_lines_suppressed", "lines", "Log lines left out: above their rate, or not writable."
+)
 
 
 def exposition() -> bytes:

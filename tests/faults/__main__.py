@@ -1,0 +1,126 @@
+"""Put every fault of the catalogue on three real nodes under load, and audit what was acknowledged.
+
+Takes about half an hour and 3 GB of memory, and root: one node gets a small disk to fill. Where a
+promise breaks, journal, history and logs of the trial stay in a folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dev.cluster import NodeFailed
+from dev.toolchain import MissingTool
+from loadtest.bench import page
+from loadtest.bench.contenders import ROOT
+from loadtest.bench.progress import Progress
+from tests.faults import trial
+from tests.faults.catalogue import DISK_FULL, FAULTS, PERIODIC, Fault
+from tests.faults.trial import Result
+from tests.faults.world import World
+
+PAGE = ROOT / "docs" / "reliability.md"
+_EVERY = (*FAULTS, PERIODIC)
+
+
+def _run(faults: Sequence[Fault], kept: Path) -> list[Result]:
+    results: list[Result] = []
+    with Progress(len(faults)) as progress:
+        for relaxed in (False, True):
+            chosen = [fault for fault in faults if fault.loses is relaxed]
+            if not chosen:
+                continue
+            with (
+                tempfile.TemporaryDirectory(prefix="faults-") as folder,
+                World(Path(folder), relaxed=relaxed, small_disk=DISK_FULL in chosen) as world,
+            ):
+                for fault in chosen:
+                    progress.step(fault.what)
+                    results.append(trial.run(world, fault, kept))
+    return results
+
+
+def table(results: Sequence[Result]) -> str:
+    """Markdown."""
+    lines = [
+        "| fault | acknowledged events | lost | wrong answers | failed requests"
+        " | no write, no read for | back after | slowest answer | holds |",
+        "|---|--:|--:|--:|---|--:|--:|--:|---|",
+    ]
+    for each in results:
+        kinds = ", ".join(f"{kind} {many:,}" for kind, many in sorted(each.errors.items()))
+        failed = f"{sum(each.errors.values()) / each.requests:.1%}: {kinds}" if kinds else "none"
+        holds = f"**no: {'; '.join(each.broken)}**" if each.broken else "yes"
+        lines.append(
+            f"| {each.what} | {each.verdict.acknowledged:,} | {each.verdict.lost:,}"
+            f" | {each.verdict.wrong:,} | {failed} | {each.write_gap:.1f} s, {each.read_gap:.1f} s"
+            f" | {each.back:.1f} s | {each.slowest:.1f} s | {holds} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m tests.faults",
+        description=__doc__,
+        epilog="example: python -m tests.faults --only frozen kill-2. Exit code: 0 every promise"
+        " holds, 1 one does not, 2 the run failed.",
+    )
+    add = made.add_argument
+    names = [fault.name for fault in _EVERY]
+    add("--only", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}")
+    add("--write", action="store_true", help="write the table into docs/reliability.md")
+    add("--json", type=Path, metavar="FILE", help="write all figures there")
+    add(
+        "--keep",
+        type=Path,
+        default=Path("loadtest-results/faults"),
+        metavar="FOLDER",
+        help="for what broke a promise (%(default)s)",
+    )
+    return made
+
+
+def main() -> int:
+    options = parser().parse_args()
+    faults = [fault for fault in _EVERY if not options.only or fault.name in options.only]
+    if DISK_FULL in faults and os.geteuid():
+        print(
+            "faults: only root can mount the small disk; or choose others: --only", file=sys.stderr
+        )
+        return 2
+    try:
+        results = _run(faults, options.keep)
+    except KeyboardInterrupt:
+        print("faults: stopped", file=sys.stderr)
+        return 130
+    except (NodeFailed, MissingTool, AssertionError, OSError) as error:
+        print(f"faults: {error}", file=sys.stderr)
+        return 2
+    print(table(results))
+    if options.json:
+        options.json.write_text(json.dumps([asdict(each) for each in results], indent=1) + "\n")
+    if options.write:
+        document: dict[str, Any] = {
+            "date": datetime.now(UTC).isoformat(timespec="minutes"),
+            "command": shlex.join(["python", "-m", "tests.faults", *sys.argv[1:]]),
+            "machine": page.machine(),
+        }
+        page.write(PAGE, document, table(results), marker="faults")
+    broken = [each for each in results if each.broken]
+    if broken:
+        print(f"faults: see {options.keep}", file=sys.stderr)
+    return int(bool(broken))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""The faults of Cassandra that the promises are held against.
+
+Each is a context: what it does is done on entering, and undone on leaving.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from tests.faults.world import KEYSPACE, NODES, World, fill, shifted_clock
+from tests.support import PASSWORD
+
+_TABLES = ("session_starts", "session_ends")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`hold`: seconds for which it lasts. `outage`: requests fail meanwhile, and honestly.
+
+    loses: what Cassandra acknowledged may be lost; how much is measured.
+    """
+
+    name: str
+    what: str
+    inflict: Callable[[World], AbstractContextManager[None]]
+    hold: float = 10.0
+    outage: bool = False
+    tls: bool = False
+    loses: bool = False
+
+
+@contextmanager
+def _killed(world: World, node: int) -> Iterator[None]:
+    world.kill(node)
+    yield
+    world.start(node)
+
+
+@contextmanager
+def _frozen(world: World, node: int) -> Iterator[None]:
+    pid = world.cluster.pid(node)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def _quorum_lost(world: World) -> Iterator[None]:
+    world.kill(2, 3)
+    yield
+    world.start(2)  # which is the quorum again; `mend` starts the other
+
+
+@contextmanager
+def _rolling_restart(world: World) -> Iterator[None]:
+    for node in NODES:
+        world.cluster.stop_node(node)
+        world.start(node)
+    yield
+
+
+@contextmanager
+def _all_killed(world: World) -> Iterator[None]:
+    world.kill(*NODES)
+    yield
+    world.start(*NODES)
+
+
+@contextmanager
+def _slow(world: World, node: int) -> Iterator[None]:
+    world.proxies[node].latency = 0.2
+    yield
+    world.proxies[node].latency = 0.0
+
+
+@contextmanager
+def _lossy(world: World) -> Iterator[None]:
+    for proxy in world.proxies.values():
+        proxy.lost = 0.01
+    yield
+    for proxy in world.proxies.values():
+        proxy.lost = 0.0
+
+
+@contextmanager
+def _silent(world: World, node: int) -> Iterator[None]:
+    world.proxies[node].silent = True
+    yield
+    world.proxies[node].silent = False
+    world.drop_connections(node)  # what was swallowed is missing: nobody could go on from there
+
+
+@contextmanager
+def _cut(world: World, node: int) -> Iterator[None]:
+    world.proxies[node].cutting = True
+    yield
+    world.proxies[node].cutting = False
+
+
+@contextmanager
+def _refusing(world: World, node: int) -> Iterator[None]:
+    world.proxies[node].refuse()
+    yield
+    world.proxies[node].listen()
+
+
+@contextmanager
+def _disk_full(world: World) -> Iterator[None]:
+    filler = fill(world.disk)
+    yield
+    filler.unlink()
+    # disk_failure_policy is `stop`: such a node speaks to nobody until it is started again.
+    world.kill(3)
+    world.start(3)
+
+
+@contextmanager
+def _clock(world: World, by: str) -> Iterator[None]:
+    world.kill(2)
+    world.start(2, environ=shifted_clock(by))
+    yield
+    world.kill(2)
+    world.start(2)
+
+
+@contextmanager
+def _schema_change(world: World) -> Iterator[None]:
+    """Another retention and a new column, and back."""
+    world.apply_schema(RETENTION="200d")
+    world.execute(*(f"ALTER TABLE {KEYSPACE}.{name} ADD note text" for name in _TABLES))
+    yield
+    world.execute(*(f"ALTER TABLE {KEYSPACE}.{name} DROP note" for name in _TABLES))
+    world.apply_schema()
+
+
+@contextmanager
+def _wrong_password(world: World) -> Iterator[None]:
+    password = PASSWORD.replace("'", "''")
+    world.execute(f"ALTER ROLE {KEYSPACE} WITH PASSWORD = 'another'")
+    world.drop_connections(*NODES)
+    yield
+    world.execute(f"ALTER ROLE {KEYSPACE} WITH PASSWORD = '{password}'")
+
+
+@contextmanager
+def _lost_grants(world: World) -> Iterator[None]:
+    grants = [f"{right} ON KEYSPACE {KEYSPACE}" for right in ("SELECT", "MODIFY")]
+    world.execute(*(f"REVOKE {grant} FROM {KEYSPACE}" for grant in grants))
+    yield
+    world.execute(*(f"GRANT {grant} TO {KEYSPACE}" for grant in grants))
+
+
+@contextmanager
+def _expired_certificate(world: World) -> Iterator[None]:
+    world.give_certificate(expired=True)
+    world.drop_connections(*NODES)
+    yield
+    world.give_certificate()
+
+
+ALL_KILLED = Fault(
+    "all-killed", "every node killed with -9 at once", _all_killed, hold=2, outage=True
+)
+DISK_FULL = Fault("disk-full", "full disk of a node", _disk_full)  # needs World's small disk
+PERIODIC = Fault(
+    "all-killed-periodic",
+    "the same, commit log synced every 10 s (`periodic`)",
+    _all_killed,
+    hold=2,
+    outage=True,
+    loses=True,
+)
+FAULTS = (
+    *(Fault(f"kill-{n}", f"kill -9 of node {n}", partial(_killed, node=n), hold=5) for n in NODES),
+    Fault("frozen", "a node stopped by SIGSTOP for 20 s", partial(_frozen, node=1), hold=20),
+    Fault("quorum-lost", "two nodes down", _quorum_lost, outage=True),
+    Fault("rolling-restart", "rolling restart of all nodes", _rolling_restart, hold=0),
+    ALL_KILLED,
+    Fault("slow", "a node slow by 200 ms each way", partial(_slow, node=1)),
+    Fault("lossy", "1 % of all chunks to and from every node lack a byte", _lossy),
+    Fault("silent", "a network that passes nothing of a node", partial(_silent, node=2)),
+    Fault("cut", "a node whose answers are cut in mid-frame", partial(_cut, node=3)),
+    Fault("refusing", "a node that refuses connections", partial(_refusing, node=1)),
+    DISK_FULL,
+    Fault("clock-ahead", "clock of a node ahead by 10 min", partial(_clock, by="+10m")),
+    Fault("clock-behind", "clock of a node behind by 10 min", partial(_clock, by="-10m")),
+    Fault("schema-change", "schema changed under load", _schema_change, hold=5),
+    Fault("wrong-password", "the role's password changed", _wrong_password, outage=True),
+    Fault("lost-grants", "the role's grants revoked", _lost_grants, outage=True),
+    Fault(
+        "expired-certificate", "expired client certificate", _expired_certificate, outage=True,
+        tls=True,
+    ),
+)  # fmt: skip

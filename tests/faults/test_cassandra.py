@@ -1,0 +1,32 @@
+"""The short form of `make faults`: some faults one after another, in one trial."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.faults import trial
+from tests.faults.catalogue import FAULTS, Fault
+from tests.faults.world import World
+
+SECONDS = {"frozen": 4.0, "cut": 2.0, "slow": 2.0, "kill-3": 0.0}
+
+
+@contextmanager
+def _in_turn(world: World) -> Iterator[None]:
+    faults = {fault.name: fault for fault in FAULTS}
+    for name, seconds in SECONDS.items():
+        with faults[name].inflict(world):
+            time.sleep(seconds)
+    yield
+
+
+def test_the_promises_hold_while_node_after_node_fails(tmp_path: Path) -> None:
+    with World(tmp_path / "world") as world:
+        result = trial.run(
+            world, Fault("short", "some in turn", _in_turn, hold=0), tmp_path / "kept"
+        )
+    assert result.broken == [], (result, tmp_path)
+    assert result.verdict.acknowledged > 1000

@@ -1,0 +1,169 @@
+"""Three nodes of Cassandra, each behind a proxy, and services that know them only by those."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Self
+
+import trustme
+from cassandra import ConsistencyLevel
+from cassandra.query import SimpleStatement
+
+from dev import toolchain
+from dev.cluster import Cluster
+from loadtest.overload.proxy import Proxy, proxy
+from player_sessions.schema import apply as schema_apply
+from player_sessions.settings import Settings
+from tests.support import Server, apply_schema, superuser_of, variables
+from tests.tls import client_encryption, give_client_certificate
+
+NODES = (1, 2, 3)
+KEYSPACE = "faults"
+_NAME = "cassandra.games.internal"
+_DISK_MIB = 400
+
+
+class World:
+    """With logins and TLS as K8ssandra has them; TLS is taken by those who ask for it.
+
+    relaxed: the commit log is synced every 10 s instead of before each acknowledgement.
+    small_disk: node 3 lies on a disk of its own of 400 MiB, for which one must be root.
+    """
+
+    def __init__(self, folder: Path, *, relaxed: bool = False, small_disk: bool = False) -> None:
+        self.folder = folder
+        self.authority = trustme.CA()
+        folder.mkdir(parents=True, exist_ok=True)
+        self.authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+        self.give_certificate()
+        options = client_encryption(folder, self.authority, _NAME)
+        self.cluster = Cluster(
+            folder / "cluster",
+            nodes=len(NODES),
+            auth=True,
+            relaxed=relaxed,
+            proxied=True,
+            yaml={"client_encryption_options": options},
+        )
+        self.disk = folder / "cluster" / "node3"
+        self._small_disk = small_disk
+        self._stack = ExitStack()
+        self.proxies: dict[int, Proxy] = {}
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            if self._small_disk:
+                stack.enter_context(_disk(self.disk))
+            stack.enter_context(self.cluster)
+            for node in NODES:
+                target = self.cluster.address(node), self.cluster.native_port
+                public = self.cluster.public_address(node), self.cluster.native_port
+                self.proxies[node] = stack.enter_context(proxy(target, public))
+            self._replicate_logins()
+            self.apply_schema()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _changes(self, **changes: str) -> dict[str, str]:
+        points = ",".join(self.cluster.public_address(node) for node in NODES)
+        return {"CASSANDRA_CONTACT_POINTS": points, "REPLICATION": "dc1:3", **changes}
+
+    @property
+    def _superuser(self) -> Settings:
+        return superuser_of(self.cluster, KEYSPACE, **self._changes())
+
+    def apply_schema(self, **changes: str) -> None:
+        apply_schema(self.cluster, KEYSPACE, **self._changes(**changes))
+
+    def execute(self, *statements: str, consistency: int = ConsistencyLevel.QUORUM) -> None:
+        """As the superuser."""
+        with schema_apply.session(self._superuser, schema_apply.Patience(60, 10), print) as opened:
+            for cql in statements:
+                opened.execute(SimpleStatement(cql, consistency_level=consistency))
+
+    def _replicate_logins(self) -> None:
+        """As K8ssandra does; reading at ALL repairs what has been written."""
+        replication = "{'class': 'NetworkTopologyStrategy', 'dc1': 3}"
+        self.execute(f"ALTER KEYSPACE system_auth WITH replication = {replication}")
+        reads = [f"SELECT * FROM system_auth.{name}" for name in ("roles", "role_permissions")]
+        self.execute(*reads, consistency=ConsistencyLevel.ALL)
+
+    def service(self, *, tls: bool = False, **changes: str) -> Server:
+        files = {"CA": "ca.pem", "CERT": "client.pem", "KEY": "client.key"}
+        if tls:
+            changes |= {f"CASSANDRA_TLS_{k}_FILE": str(self.folder / v) for k, v in files.items()}
+            changes |= {"CASSANDRA_TLS": "on", "CASSANDRA_TLS_SERVER_NAME": _NAME}
+        return Server(variables(self.cluster, KEYSPACE, **self._changes(**changes)))
+
+    def give_certificate(self, *, expired: bool = False) -> None:
+        """The services' own."""
+        ends = datetime.now(UTC) - timedelta(minutes=1) if expired else None
+        give_client_certificate(self.folder, self.authority, ends)
+
+    def kill(self, *nodes: int) -> None:
+        """With -9."""
+        for node in nodes:
+            self.cluster.kill_node(node)
+            self.proxies[node].refuse()
+
+    def start(self, *nodes: int, environ: dict[str, str] | None = None) -> None:
+        """All at once, and until they answer."""
+        for node in nodes:
+            self.cluster.start_node(node, wait=False, environ=environ)
+        for node in nodes:
+            self.cluster.wait_node(node)
+            self.proxies[node].listen()
+
+    def drop_connections(self, *nodes: int) -> None:
+        for node in nodes:
+            self.proxies[node].refuse()
+            self.proxies[node].listen()
+
+    def mend(self) -> None:
+        """Whatever a fault has left down, up."""
+        self.start(*(node for node in NODES if not self.cluster.running(node)))
+
+
+@contextmanager
+def _disk(folder: Path) -> Iterator[None]:
+    """A small disk mounted there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    size = f"size={_DISK_MIB}m"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Leave no byte free on the disk of `folder`; the file that takes them."""
+    filler = folder / "filler"
+    with filler.open("wb") as file:
+        try:
+            while True:
+                os.write(file.fileno(), bytes(1 << 16))
+        except OSError:
+            return filler
+
+
+def shifted_clock(by: str) -> dict[str, str]:
+    """Variables under which a process has a wrong clock, such as `+10m`."""
+    tool = toolchain.program("faketime", "faketime")
+    told = subprocess.run([tool, "-m", "-f", by, "env"], check=True, capture_output=True, text=True)
+    found = dict(line.split("=", 1) for line in told.stdout.splitlines() if "=" in line)
+    return {
+        "LD_PRELOAD": found["LD_PRELOAD"],
+        "FAKETIME": by,
+        # Java waits by the monotonic clock; with the library's own idea of that it hangs.
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_FORCE_MONOTONIC_FIX": "0",
+    }
