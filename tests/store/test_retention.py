@@ -117,11 +117,11 @@ def test_a_read_beside_5000_expired_ends_costs_what_it_costs_without_them(
     brief_store: RunningStore, brief: str, superuser: Any
 ) -> None:
     player, now = uuid4(), now_ms()
-    due = now + 6000
+    due = now + 12_000
     brief_store.write_all(
         [
             [
-                Event(player, uuid4(), "end", from_ms(due - RETENTION_MS - n), None)
+                Event(player, uuid4(), "end", from_ms(due - RETENTION_MS - n // 10), None)
                 for n in range(begin, begin + 10)
             ]
             for begin in range(0, 5000, 10)

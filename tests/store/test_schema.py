@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,29 @@ def command(cluster: Cluster, keyspace: str, *arguments: str, **changes: str) ->
         text=True,
         timeout=120,
     )
+
+
+@contextmanager
+def waiting(
+    cluster: Cluster, keyspace: str, said: str, *arguments: str, **changes: str
+) -> Iterator[None]:
+    """While the command waits, which it has said; it ends well after that."""
+    with subprocess.Popen(
+        [COMMAND, "schema", *arguments],
+        env=clean_environ() | variables(cluster, keyspace, **{**SUPERUSER, **changes}),
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if said in line:
+                break
+        assert process.poll() is None, f"it did not wait: {lines}"
+        yield
+        lines += process.stderr.readlines()
+        assert process.wait(120) == 0, lines
 
 
 def clean_environ() -> dict[str, str]:
@@ -203,12 +228,9 @@ def test_a_lock_held_by_another_is_waited_for(
     cassandra: Cluster, fresh: str, superuser: Any
 ) -> None:
     apply_schema(cassandra, fresh)
-    superuser.execute(
-        f"INSERT INTO {fresh}.schema_lock (name, owner) VALUES ('schema', 'x') USING TTL 3"
-    )
-    run = command(cassandra, fresh, "apply")
-    assert run.returncode == 0, run.stderr
-    assert "another" in run.stderr
+    superuser.execute(f"INSERT INTO {fresh}.schema_lock (name, owner) VALUES ('schema', 'x')")
+    with waiting(cassandra, fresh, "another", "apply"):
+        superuser.execute(f"DELETE FROM {fresh}.schema_lock WHERE name = 'schema' IF owner = 'x'")
 
 
 def test_a_lost_lock_stops_the_work(
@@ -281,12 +303,7 @@ def test_a_superuser_that_comes_late_is_waited_for(
     cassandra: Cluster, fresh: str, superuser: Any
 ) -> None:
     late = {"CASSANDRA_USERNAME": fresh, "CASSANDRA_PASSWORD": "late"}
-    with ThreadPoolExecutor(1) as pool:
-        run = pool.submit(command, cassandra, fresh, "apply", **late)
-        time.sleep(3)
-        assert not run.done()
+    with waiting(cassandra, fresh, "next try in", "apply", **late):
         superuser.execute(
             f"CREATE ROLE {fresh} WITH SUPERUSER = true AND LOGIN = true AND PASSWORD = 'late'"
         )
-        assert run.result().returncode == 0, run.result().stderr
-    assert "next try in" in run.result().stderr
