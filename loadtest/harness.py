@@ -101,6 +101,7 @@ class Harness:
         self._run: Run | None = None
         self._left: set[str] = set()
         self._all_finished = Event()
+        self._initialised = Event()
         for name in (
             "init_command_line_parser", "init", "test_start", "test_stopping", "test_stop",
             "report_to_master", "worker_report", "quitting",
@@ -138,6 +139,7 @@ class Harness:
         self.environment, self.options = environment, environment.parsed_options
         if isinstance(runner, WorkerRunner):
             runner.register_message("finish", self._on_finish)
+            self._initialised.set()
             return
         if isinstance(runner, MasterRunner):
             runner.register_message("finished", self._on_finished)
@@ -152,6 +154,7 @@ class Harness:
             sys.exit(2)
 
         gevent.sleep(0)  # else --run-time would count from before the slow imports
+        self._initialised.set()
 
     def _check(self) -> None:
         """Raises BadThresholds, OSError or ValueError for what can be known to be wrong."""
@@ -165,6 +168,7 @@ class Harness:
         self.scenario.check(self.options)
 
     def on_test_start(self, environment: Any, **_: Any) -> None:
+        self._initialised.wait()  # a worker may be told to start before it has its runner
         self.tally = Tally()
         self.begin = clock()
         self.running = True
