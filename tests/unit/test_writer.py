@@ -120,11 +120,11 @@ async def test_at_a_slow_store_two_batches_fly_and_one_slow_node_is_none() -> No
         """Batches in flight under a full queue, after so many that were slow or quick."""
         cassandra = Cassandra(writer_batch_rows=10, queue_wait=60, deadline=120)
         for number in range(30):
-            cassandra.writer.write(rows(10))
+            cassandra.writer.write(rows(10), PLAYER)
             await asyncio.sleep(0.15 if slow(number) else 0)
             cassandra.end()
         for _ in range(20):
-            cassandra.writer.write(rows(10))
+            cassandra.writer.write(rows(10), PLAYER)
         return len(cassandra.open)
 
     assert await flying(lambda number: number % 3 == 0) == 8
