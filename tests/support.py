@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
+from cassandra import ConsistencyLevel
+from cassandra.query import PreparedStatement
 
 from dev.cluster import Cluster
+from player_sessions.rows import Inserts
 from player_sessions.schema import apply as schema_apply
 from player_sessions.settings import PREFIX, Settings, load
 
@@ -34,6 +37,12 @@ def wait_for(condition: Callable[[], Any], *, seconds: float = 30, what: str = "
         assert time.monotonic() < until, f"{what}: not within {seconds} s"
         time.sleep(0.02)
     return value
+
+
+def inserts(retention_ms: int) -> Inserts:
+    """As they are once prepared, without Cassandra."""
+    prepared = PreparedStatement([], b"0123456789abcdef", [], "INSERT", "games", 5, [], None)
+    return Inserts(prepared, prepared, retention_ms, ConsistencyLevel.LOCAL_QUORUM)
 
 
 def new_keyspace() -> str:

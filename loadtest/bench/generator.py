@@ -1,26 +1,31 @@
-"""The load: a closed loop over N connections, in a process of its own, cheaper than any contender.
+"""The load: in a process of its own, cheaper than any contender.
 
-Requests are bytes made before the window opens; an answer is looked at only for its status and
-length. It also reads the processor time of server and Cassandra, at the very ends of the window.
+Full load is a closed loop over N connections. A given rate is an open loop: requests are due at
+random moments, whatever becomes of those before, and latency counts from the moment due. Requests
+are bytes made before the window opens; an answer is looked at only for its status and length.
+It also reads the processor time of server and Cassandra, at the very ends of the window.
 Reads a `Job` as JSON from standard input and writes a `Measured` to standard output.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import os
+import random
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import uvloop
 
-_TICK = os.sysconf("SC_CLK_TCK")
+from loadtest.bench.cores import pin
+
 _STALLED_SECONDS = 60.0
 _SAMPLE = 20  # acknowledged requests whose players are handed back to be counted in the store
 
@@ -34,6 +39,8 @@ class Job(msgspec.Struct, kw_only=True):
     connections: int
     warm_up: float
     seconds: float
+    rate: float = 0.0  # requests per second of an open loop; 0: a closed loop
+    cores: frozenset[int] = frozenset()  # to stay on; empty: any
     read: str = ""
     path: str = ""
     key: str = ""
@@ -58,9 +65,8 @@ class WrongAnswer(Exception):
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process and all its threads so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICK
+    """Processor time of a process and all its threads so far, to the nanosecond."""
+    return time.clock_gettime(~pid << 3 | 2)  # clock_getcpuclockid(3)
 
 
 def players_of(prefix: bytes, request: int, batch: int) -> list[str]:
@@ -104,6 +110,8 @@ class _Load:
         self.sent = 0
         self.answered = 0
         self.open = 0
+        self.idle: list[_Connection] = []  # in an open loop
+        self.waiting: deque[float] = deque()  # since when requests are due without a connection
         self.acknowledged: list[int] = []
         self.latencies: list[float] = []
         self.begun = float("inf")
@@ -115,10 +123,32 @@ class _Load:
         self.loop.set_exception_handler(lambda _, fault: self.fail(repr(fault)))
         for _ in range(self.job.connections):
             await self.connect()
+        if self.job.rate:
+            self.clock = _Arrivals(self, self.job.rate)
         self.loop.call_later(self.job.warm_up, self._begin)
         self.loop.call_later(self.job.warm_up + self.job.seconds + _STALLED_SECONDS, self._stalled)
         await self.finished
         return self.result
+
+    def due(self, at: float) -> None:
+        """A request of the open loop is due."""
+        if self.stopping:
+            self.done()
+        elif self.idle:
+            self.idle.pop().send(at)
+        else:
+            self.waiting.append(at)
+
+    def free(self, connection: _Connection) -> None:
+        """It has had its answer."""
+        if self.waiting:
+            connection.send(self.waiting.popleft())
+        elif self.stopping:
+            self.done()
+        elif not self.job.rate:
+            connection.send(time.perf_counter())
+        else:
+            self.idle.append(connection)
 
     async def connect(self) -> None:
         await self.loop.create_connection(lambda: _Connection(self), "127.0.0.1", self.job.port)
@@ -154,7 +184,7 @@ class _Load:
         self.stopping = True
 
     def done(self) -> None:
-        """One connection has had its last answer."""
+        """Nothing more is sent: the end, once all answers are there."""
         if self.open == 0 and not self.finished.done():
             self.finished.set_result(None)
 
@@ -171,13 +201,14 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self._write: Callable[[bytes], None] = transport.write
-        self._send()
+        self._load.free(self)
 
-    def _send(self) -> None:
+    def send(self, at: float) -> None:
+        """The next request, whose latency counts from `at`."""
         load = self._load
         self._request, load.sent, load.open = load.sent, load.sent + 1, load.open + 1
         self._waiting = True
-        self._begun = time.perf_counter()
+        self._begun = at
         self._write(load.requests[self._request % len(load.requests)])
 
     def data_received(self, data: bytes) -> None:
@@ -202,14 +233,50 @@ class _Connection(asyncio.Protocol):
         load.acknowledged.append(self._request)
         if self._begun >= load.begun:
             load.latencies.append(time.perf_counter() - self._begun)
-        if load.stopping:
-            load.done()
-        else:
-            self._send()
+        load.free(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._waiting:
             self._load.fail(f"the server closed a connection before it answered: {exc}")
+
+
+class _Timer(ctypes.Structure):
+    """struct itimerspec: of the interval, which stays 0, and of the next time."""
+
+    _fields_ = tuple((name, ctypes.c_long) for name in ("every_s", "every_ns", "next_s", "next_ns"))
+
+
+class _Arrivals:
+    """Tells `load` of each request that is due, at random moments, `rate` a second on average.
+
+    By a timer of the kernel's: those of uvloop know whole milliseconds only.
+    """
+
+    def __init__(self, load: _Load, rate: float) -> None:
+        self._load = load
+        self._rate = rate
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._timer = self._libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
+        if self._timer < 0:
+            raise OSError(ctypes.get_errno(), "timerfd_create")
+        load.loop.add_reader(self._timer, self._ring)
+        self._next = time.perf_counter()  # the same clock, on Linux
+        self._arm()
+
+    def _ring(self) -> None:
+        os.read(self._timer, 8)
+        now = time.perf_counter()
+        while self._next <= now:
+            self._load.due(self._next)
+            self._next += random.expovariate(self._rate)
+        self._arm()
+
+    def _arm(self) -> None:
+        seconds, rest = divmod(round(self._next * 1e9), 1_000_000_000)
+        timer = _Timer(0, 0, seconds, rest)
+        absolute = 1
+        if self._libc.timerfd_settime(self._timer, absolute, ctypes.byref(timer), None):
+            raise OSError(ctypes.get_errno(), "timerfd_settime")
 
 
 def measure(job: Job) -> Measured:
@@ -229,9 +296,10 @@ def measure(job: Job) -> Measured:
     return Measured(**result, latencies=load.latencies, players=sorted(players))
 
 
-def main() -> int:
+def main(measure: Callable[[Job], Measured] = measure) -> int:
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
     try:
+        pin(os.getpid(), job.cores)
         answer = msgspec.json.encode(measure(job))
         # Not sys.stdout: under PYTHONUNBUFFERED it may write a part only, and says nothing.
         with open(sys.stdout.fileno(), "wb", closefd=False) as output:

@@ -2,6 +2,7 @@
 
 each-event: one `execute_async` per event instead of group commit, all else the service's own.
 bare: the ingest handler on bare ASGI, without routing and request metrics; it has no reads.
+asgi: reads the body and answers 200, without JSON, rules and store: one half of the floor.
 answer: nothing but a 503 to every batch.
 """
 
@@ -73,22 +74,42 @@ def bare(service: Service) -> Any:
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["method"] == "POST":
-            body, more = b"", True
-            while more:
-                message = await receive()
-                body += message.get("body", b"")
-                more = message.get("more_body", False)
+            body = await _body(receive)
             latest = now_ms() + round(service.settings.future_tolerance * 1000)
             stored = await service.store.write(read_events(body, latest))
             status, answer = 200, b'{"accepted":%d,"discarded":%d}' % stored
         else:
             status, answer = 503 if service.store.reason else 200, b""
-        length = b"%d" % len(answer)
-        headers = [(b"content-type", b"application/json"), (b"content-length", length)]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer})
+        await _send(send, status, answer)
 
     return app
+
+
+def asgi(service: Service) -> Any:
+    """The body read and 200, to everything, once the store is ready."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await _body(receive)
+        ready = scope["method"] == "POST" or service.store.reason is None
+        await _send(send, 200 if ready else 503, b'{"accepted":10,"discarded":0}')
+
+    return app
+
+
+async def _body(receive: Any) -> bytes:
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body
+
+
+async def _send(send: Any, status: int, answer: bytes) -> None:
+    length = b"%d" % len(answer)
+    headers = [(b"content-type", b"application/json"), (b"content-length", length)]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer})
 
 
 def answer(service: Service) -> Any:
@@ -111,7 +132,7 @@ def main() -> int:
     if sys.argv[1] == "each-event":
         part.Store = EachEventStore
     else:
-        part.create_app = {"bare": bare, "answer": answer}[sys.argv[1]]
+        part.create_app = {"bare": bare, "asgi": asgi, "answer": answer}[sys.argv[1]]
     return server.run(load(os.environ))
 
 

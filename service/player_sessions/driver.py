@@ -29,7 +29,7 @@ from cassandra import (
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
 from cassandra.cluster import Session as CassandraSession
-from cassandra.connection import ConnectionException
+from cassandra.connection import Connection, ConnectionException
 from cassandra.io.libevreactor import LibevConnection
 from cassandra.policies import (
     DCAwareRoundRobinPolicy,
@@ -45,6 +45,7 @@ from cassandra.protocol import (
 )
 from cassandra.query import Statement, tuple_factory
 
+from player_sessions.reactor import LoopConnection, soon
 from player_sessions.settings import Settings
 from player_sessions.telemetry import metrics
 from player_sessions.telemetry.logs import log
@@ -158,7 +159,7 @@ class Client:
         self.policy = TokenAwarePolicy(
             DCAwareRoundRobinPolicy(local_dc=settings.cassandra_local_dc)
         )
-        self.cluster = build_cluster(settings, self.policy)
+        self.cluster = build_cluster(settings, self.policy, connection=LoopConnection.on(loop))
         try:
             self.session: CassandraSession = self.cluster.connect()
         except BaseException:
@@ -258,12 +259,12 @@ class _Attempts:
         elif not self._open:
             self._finish(None, otherwise)
 
-    # These two are called on the driver's thread.
+    # The driver calls these two: on our loop, in the midst of its own work, or on a thread of its.
     def _answered(self, rows: Any, host: Any) -> None:
-        self._client._loop.call_soon_threadsafe(self._on_rows, rows, host)
+        soon(self._client._loop, self._on_rows, rows, host)
 
     def _failed(self, error: BaseException, host: Any) -> None:
-        self._client._loop.call_soon_threadsafe(self._on_error, error, host)
+        soon(self._client._loop, self._on_error, error, host)
 
     def _on_rows(self, rows: Any, host: Any) -> None:
         self._client._late.discard(host)
@@ -311,7 +312,13 @@ class _Attempts:
             done(rows, error)
 
 
-def build_cluster(settings: Settings, policy: Any = None, *, timeout: float = 10.0) -> Cluster:
+def build_cluster(
+    settings: Settings,
+    policy: Any = None,
+    *,
+    timeout: float = 10.0,
+    connection: type[Connection] = LibevConnection,
+) -> Cluster:
     """The driver, not yet connected; `timeout` is for statements sent by its own `execute`."""
     login = None
     if settings.cassandra_username:
@@ -331,7 +338,7 @@ def build_cluster(settings: Settings, policy: Any = None, *, timeout: float = 10
         auth_provider=login,
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
         protocol_version=5,
-        connection_class=LibevConnection,
+        connection_class=connection,
         reconnection_policy=ExponentialReconnectionPolicy(0.5, 10.0, max_attempts=None),
         # Nagle's algorithm and delayed ACK together hold a batch over 4 KB back for 40-90 ms.
         sockopts=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],

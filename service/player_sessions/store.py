@@ -8,42 +8,39 @@ and starts from DNS again when every known node has been away for long.
 from __future__ import annotations
 
 import asyncio
-import struct
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from cassandra import ConsistencyLevel, Unauthorized
-from cassandra.query import BatchStatement, BoundStatement, PreparedStatement, SimpleStatement
+from cassandra.query import PreparedStatement, SimpleStatement
 
 from player_sessions import schema
 from player_sessions.driver import Budget, Client, Done, Rows, StoreError, translate
 from player_sessions.events import Event, from_ms, to_ms
+from player_sessions.rows import Inserts, RowsProtocol
 from player_sessions.schema.apply import read_applied
 from player_sessions.sessions import Page, Position, Start, Walk
 from player_sessions.settings import Settings
 from player_sessions.telemetry import metrics
 from player_sessions.telemetry.logs import Limited, log
 from player_sessions.telemetry.traces import span_of_task
-from player_sessions.writer import Row, Writer, batch_rows
+from player_sessions.writer import Writer, batch_rows
 
 if TYPE_CHECKING:
     from player_sessions.telemetry.otlp import Tracing
 
 NOT_READY = "not-ready"
 TOO_MANY_READS = "too-many-reads"
-MAX_TTL = 630_720_000  # Cassandra's own bound, 20 years
 EXTRA_ENDS = 4  # rows read beyond the limit at first, for ends without a start
 NEXT_ENDS = 100
 MAX_ENDS = 500  # a read walks over no more rows than this, then answers with a cursor
 _CHECK_SECONDS = 10.0
 _CLOCK_SECONDS = 30.0
 _REBUILD_SECONDS = 10.0
-_LONG = struct.Struct(">q").pack
-_INT = struct.Struct(">i").pack
 
-_CQL = {
+CQL = {
     "start": "INSERT INTO {0}.session_starts (player_id, session_id, started_at, country)"
     " VALUES (?, ?, ?, ?) USING TTL ? AND TIMESTAMP ?",
     "end": "INSERT INTO {0}.session_ends (player_id, ended_at, session_id)"
@@ -74,35 +71,8 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def row_of(event: Event, retention_ms: int, now: int) -> tuple[bytes, ...] | None:
-    """The event's column values, TTL and timestamp, as the protocol wants them; None: discarded.
-
-    The write's timestamp is the event's own time, so that writes may arrive in any order. Under
-    its millisecond stand microseconds for the country, so that two starts that differ never tie.
-    """
-    at = event.at_ms
-    expires = at + retention_ms
-    if expires <= now:
-        return None
-    # Cassandra counts a TTL from the whole second in which it writes: the difference of whole
-    # seconds never ends early, and is never 0, which would mean for ever.
-    ttl = _INT(min(-(-expires // 1000) - now // 1000, MAX_TTL))
-    if event.event == "end":
-        return event.player_id.bytes, _LONG(at), event.session_id.bytes, ttl, _LONG(at * 1000)
-    country = event.country or ""
-    tie = (ord(country[0]) - 65) * 26 + ord(country[1]) - 65
-    return (
-        event.player_id.bytes,
-        event.session_id.bytes,
-        _LONG(at),
-        country.encode(),
-        ttl,
-        _LONG(at * 1000 + tie),
-    )
-
-
 class _Open:
-    """What one connection brings: the client, its prepared statements, the rows of a batch."""
+    """What one connection brings: the client, its prepared statements, its INSERTs."""
 
     def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
         """Blocks for seconds; raises StoreError when the schema does not fit."""
@@ -110,14 +80,20 @@ class _Open:
         try:
             self.check_schema(settings.keyspace)
             self.statements: dict[str, PreparedStatement] = {}
-            for name, cql in _CQL.items():
+            for name, cql in CQL.items():
                 prepared = self.client.session.prepare(cql.format(settings.keyspace))
                 prepared.is_idempotent = True
                 prepared.consistency_level = ConsistencyLevel.name_to_value[
                     settings.read_consistency
                 ]
                 self.statements[name] = prepared
-            self.rows = {kind: BoundStatement(self.statements[kind]) for kind in _KINDS}
+            self.client.session.client_protocol_handler = RowsProtocol
+            self.inserts = Inserts(
+                self.statements["start"],
+                self.statements["end"],
+                settings.retention_ms,
+                ConsistencyLevel.name_to_value[settings.write_consistency],
+            )
             self.batch_rows = batch_rows(self._limits(), settings.writer_batch_rows)
         except BaseException:
             self.client.shutdown()
@@ -165,21 +141,21 @@ class Store:
 
     async def write(self, events: Sequence[Event]) -> tuple[int, int]:
         """(stored, discarded); raises StoreError when it is not certain that all are stored."""
-        opened = self._ready()
-        now, retention = now_ms(), self._settings.retention_ms
-        rows: list[Row] = []
+        pack, now = self._ready().inserts.row, now_ms()
+        rows: list[bytes] = []
         kept = {"start": 0, "end": 0}
         gone = {"start": 0, "end": 0}
         for event in events:
-            _EVENT_LAG.observe((now - event.at_ms) / 1000)
-            values = row_of(event, retention, now)
-            if values is None:
+            at = event.at_ms
+            _EVENT_LAG.observe((now - at) / 1000)
+            row = pack(event, at, now)
+            if row is None:
                 gone[event.event] += 1
                 continue
             kept[event.event] += 1
-            rows.append((opened.rows[event.event], values))
+            rows.append(row)
         if rows:
-            await self._writer.write(rows)
+            await self._writer.write(rows, events[0].player_id.bytes)
         _BATCH_EVENTS.observe(len(events))
         for counters, counts in ((_ACCEPTED, kept), (_DISCARDED, gone)):
             for kind, count in counts.items():
@@ -272,12 +248,18 @@ class Store:
         return self._open
 
     def _send(
-        self, batch: BatchStatement, deadline: float, done: Done, spans: Sequence[Any]
+        self,
+        rows: Sequence[bytes],
+        player: bytes,
+        deadline: float,
+        done: Done,
+        spans: Sequence[Any],
     ) -> None:
         assert self._open is not None
+        batch = self._open.inserts.batch(rows, player)
         begun, span = self._loop.time(), None
         if self._tracing is not None and spans:
-            span = self._tracing.begin_batch(self._settings.keyspace, len(batch), spans)
+            span = self._tracing.begin_batch(self._settings.keyspace, len(rows), spans)
 
         def measured(rows: Rows | None, error: BaseException | None) -> None:
             _WRITE_SECONDS.observe(self._loop.time() - begun)

@@ -13,9 +13,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cassandra import ConsistencyLevel
-from cassandra.query import BatchStatement, BatchType, BoundStatement
-
 from player_sessions.driver import STORE_TIMEOUT, Budget, Done, StoreError
 from player_sessions.settings import Settings
 from player_sessions.telemetry import metrics
@@ -28,19 +25,21 @@ _SLOW_SECONDS = 0.1  # the median latency of batches above which no more than th
 _GROUP_ROWS = metrics.GROUP_ROWS.labels()
 _SPLITS = metrics.STORE_EXTRA.labels("split")
 
-# What sends a batch within so many seconds, on behalf of these spans.
-Send = Callable[[BatchStatement, float, Done, Sequence[Any]], None]
-# A statement, which all its rows share, and the ready bytes of this row; the first is the player.
-Row = tuple[BoundStatement, tuple[bytes, ...]]
+# What sends these rows as one batch, to a replica of this player, within so many seconds, on behalf
+# of these spans.
+Send = Callable[[Sequence[bytes], bytes, float, Done, Sequence[Any]], None]
 
 
 class _Request:
-    """The rows of one request, who waits for them and until when (loop time)."""
+    """The rows of one request and a player of theirs, who waits and until when (loop time)."""
 
-    __slots__ = ("alone", "expires", "future", "rows", "span")
+    __slots__ = ("alone", "expires", "future", "player", "rows", "span")
 
-    def __init__(self, rows: Sequence[Row], future: asyncio.Future[None], expires: float) -> None:
+    def __init__(
+        self, rows: Sequence[bytes], player: bytes, future: asyncio.Future[None], expires: float
+    ) -> None:
         self.rows = rows
+        self.player = player
         self.future = future
         self.expires = expires
         self.span = span_of_task.get()
@@ -63,7 +62,6 @@ class Writer:
         # frozen node of three does not move, whether the store as a whole is slow.
         self._mean = 0.0
         self._median = 0.01
-        self._consistency = ConsistencyLevel.name_to_value[settings.write_consistency]
         self._splits = Budget(0.1, at_rest=10)
         self._queue: deque[_Request] = deque()
         self._queued_rows = 0
@@ -103,12 +101,15 @@ class Writer:
         turns = self._queued_rows / (self.batch_rows * self._allowed) + 1
         return OVERLOADED if turns * self._mean > self._longest_wait else None
 
-    def write(self, rows: Sequence[Row]) -> asyncio.Future[None]:
-        """Done when all rows are stored; fails with StoreError (or the driver's error: a bug)."""
+    def write(self, rows: Sequence[bytes], player: bytes) -> asyncio.Future[None]:
+        """Done when all rows are stored, one of them this player's.
+
+        Fails with StoreError, or the driver's error: a bug.
+        """
         if surplus := self.surplus(len(rows)):
             raise StoreError(surplus, "too many events are waiting to be stored")
         future: asyncio.Future[None] = self._loop.create_future()
-        self._queue.append(_Request(rows, future, self._loop.time() + self._deadline))
+        self._queue.append(_Request(rows, player, future, self._loop.time() + self._deadline))
         self._queued_rows += len(rows)
         self._pump()
         return future
@@ -144,7 +145,6 @@ class Writer:
         rows = requests[0].rows
         if len(requests) > 1:
             rows = [row for request in requests for row in request.rows]
-        batch = batch_of(rows, self._consistency)
         _GROUP_ROWS.observe(len(rows))
         self._in_flight += 1
         self._splits.count()
@@ -152,7 +152,13 @@ class Writer:
         begun = self._loop.time()
         left = max(0.0, requests[0].expires - begun)
         spans = [request.span for request in requests if request.span is not None]
-        self._send(batch, left, lambda _, error: self._committed(requests, begun, error), spans)
+        self._send(
+            rows,
+            requests[0].player,
+            left,
+            lambda _, error: self._committed(requests, begun, error),
+            spans,
+        )
 
     def _committed(
         self, requests: list[_Request], begun: float, error: BaseException | None
@@ -190,19 +196,6 @@ class Writer:
             self._queued_rows -= len(request.rows)
             _settle(request, StoreError(STORE_TIMEOUT, "the write waited longer than its deadline"))
         self._pump()
-
-
-def batch_of(rows: Sequence[Row], consistency: int) -> BatchStatement:
-    """One UNLOGGED batch, sent to a replica of its first row's player."""
-    batch = BatchStatement(BatchType.UNLOGGED, consistency_level=consistency)
-    batch.is_idempotent = True
-    # Else the batch would ask the shared statement, which remembers the player it had first.
-    batch.routing_key = rows[0][1][0]
-    batch.keyspace = rows[0][0].keyspace
-    for statement, values in rows:
-        statement.values = values  # add() copies them; binding would cost more than all else
-        batch.add(statement)
-    return batch
 
 
 def _settle(request: _Request, error: BaseException | None) -> None:

@@ -28,7 +28,7 @@ from player_sessions.sessions import (
     decode_cursor,
     encode_cursor,
 )
-from player_sessions.store import row_of
+from tests.support import inserts
 
 NOW = 1_795_004_800_000
 json_values = st.recursive(
@@ -98,9 +98,9 @@ countries = st.text("ABFZ", min_size=2, max_size=2)
 def test_two_starts_that_differ_never_tie(one: str, other: str, at: int, later: int) -> None:
     def written(country: str, at: int, now: int) -> bytes:
         event = Event(UUID(int=1), UUID(int=2), "start", from_ms(at), country)
-        row = row_of(event, 1 << 45, now)
+        row = inserts(1 << 45).row(event, event.at_ms, now)
         assert row is not None
-        return row[-1]
+        return row[-8:]
 
     if one != other:
         assert written(one, at, NOW) != written(other, at, NOW + later)

@@ -12,7 +12,7 @@ import pytest
 
 from dev.cluster import Cluster
 from player_sessions.events import Event, from_ms
-from player_sessions.store import _CQL
+from player_sessions.store import CQL
 from tests.store.conftest import RunningStore
 from tests.support import apply_schema, new_keyspace, now_ms, settings_of, wait_for
 
@@ -130,7 +130,7 @@ def test_a_read_beside_5000_expired_ends_costs_what_it_costs_without_them(
     brief_store.write(*whole(player, uuid4(), now_ms()))
     ends = f"SELECT count(*) FROM {brief}.session_ends WHERE player_id = %s"
     wait_for(lambda: superuser.execute(ends, (player,)).one()[0] == 1, what="the others expire")
-    statement = superuser.prepare(_CQL["first_ends"].format(brief))
+    statement = superuser.prepare(CQL["first_ends"].format(brief))
     bound = from_ms(now_ms() - RETENTION_MS)
     assert scanned(superuser, statement.bind((player, bound, 24))) == (1, 0)
     # Without the lower bound they would all be walked over: the measure can tell.

@@ -11,11 +11,12 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def test_the_bench_measures_every_contender(tmp_path: Path) -> None:
-    file = tmp_path / "bench.json"
+    file, plot = tmp_path / "bench.json", tmp_path / "bench.svg"
     run = subprocess.run(
         [
             *(sys.executable, "-m", "loadtest.bench", "--rounds", "1", "--seconds", "0.3"),
-            *("--connections", "4", "--read-sizes", "5,50", "--json", str(file)),
+            *("--batches", "10", "--connections", "4", "--read-sizes", "5,50"),
+            *("--json", str(file), "--plot", str(plot)),
         ],
         cwd=ROOT,
         capture_output=True,
@@ -23,13 +24,15 @@ def test_the_bench_measures_every_contender(tmp_path: Path) -> None:
     )
     assert run.returncode == 0, run.stderr
     assert "| expectation |" in run.stdout
+    assert "floor = driver + asgi" in run.stdout
+    assert b"<svg" in plot.read_bytes()
     figures = json.loads(file.read_text())["figures"]
-    assert {figure["contender"] for figure in figures} == {
-        "baseline",
-        "each-event",
-        "service",
-        "bare",
-    }
-    assert all(figure["per_second"] > 0 and figure["p99_ms"] > 0 for figure in figures)
-    writes = [figure for figure in figures if figure["checked"]]
-    assert {figure["contender"] for figure in writes} == {f["contender"] for f in figures}
+    writers = {f["contender"] for f in figures if f["scenario"] == "write-10"}
+    assert writers == {"baseline", "each-event", "service", "traced", "bare", "asgi", "driver"}
+    assert {f["contender"] for f in figures if f["checked"]} == writers - {"asgi"}
+    assert all(f["per_second"] > 0 and f["server_us"] > 0 and f["p999_ms"] > 0 for f in figures)
+    assert all(f["resident_mib"] > 0 for f in figures if f["contender"] != "driver")
+    full = {f["contender"]: f["per_second"] for f in figures if f["scenario"] == "write-10"}
+    half = {f["contender"]: f["per_second"] for f in figures if f["scenario"] == "write-10-half"}
+    assert set(half) == {"baseline", "each-event", "service", "bare"}
+    assert all(half[name] < full[name] for name in half)

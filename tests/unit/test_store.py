@@ -1,4 +1,4 @@
-"""A row's ready bytes: its TTL, its timestamp, and when there is none."""
+"""A row's packed bytes: its TTL, its timestamp, and when there is none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from uuid import UUID
 import pytest
 
 from player_sessions.events import Event, from_ms
-from player_sessions.store import MAX_TTL, row_of
+from player_sessions.rows import MAX_TTL
+from tests.support import inserts
 
 NOW = 1_795_000_000_400
 YEAR = 365 * 86_400_000
@@ -21,20 +22,21 @@ def row(
     kind: Literal["start", "end"] = "start",
     country: str | None = "FI",
     retention: int = YEAR,
-) -> tuple[bytes, ...] | None:
-    return row_of(Event(ID, ID, kind, from_ms(NOW - age), country), retention, NOW)
+) -> bytes | None:
+    event = Event(ID, ID, kind, from_ms(NOW - age), country)
+    return inserts(retention).row(event, event.at_ms, NOW)
 
 
 def ttl(age: int, retention: int = YEAR) -> int:
     values = row(age, retention=retention)
     assert values is not None
-    return int(struct.unpack(">i", values[-2])[0])
+    return int(struct.unpack(">i", values[-16:-12])[0])
 
 
 def timestamp(age: int, kind: Literal["start", "end"], country: str | None) -> int:
     values = row(age, kind, country)
     assert values is not None
-    return int(struct.unpack(">q", values[-1])[0])
+    return int(struct.unpack(">q", values[-8:])[0])
 
 
 @pytest.mark.parametrize(

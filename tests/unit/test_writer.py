@@ -7,24 +7,20 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
-from cassandra.query import BatchStatement, BoundStatement, PreparedStatement
 
 from player_sessions.driver import Done, StoreError
 from player_sessions.settings import Settings
-from player_sessions.writer import Row, Writer, batch_rows
+from player_sessions.writer import Writer, batch_rows
 
 ONE_RANGE = StoreError("store-timeout", "x", one_range=True)
 OVERLOADED = StoreError("store-overloaded", "x")
 
 
-PREPARED = PreparedStatement([], b"id", [], "INSERT", "games", 5, [], None)
+PLAYER = b"player of the request"
 
 
-STATEMENT = BoundStatement(PREPARED)
-
-
-def rows(count: int) -> list[Row]:
-    return [(STATEMENT, (b"player",)) for _ in range(count)]
+def rows(count: int) -> list[bytes]:
+    return [b"row"] * count
 
 
 class Cassandra:
@@ -35,10 +31,12 @@ class Cassandra:
         self.sizes: list[int] = []
         self.writer = Writer(Settings(**settings), self._send, asyncio.get_running_loop())
 
-    def _send(self, batch: BatchStatement, deadline: float, done: Done, _: Sequence[Any]) -> None:
-        assert batch.is_idempotent
-        self.sizes.append(len(batch))
-        self.open.append((len(batch), deadline, done))
+    def _send(
+        self, rows: Sequence[bytes], player: bytes, deadline: float, done: Done, _: Sequence[Any]
+    ) -> None:
+        assert player == PLAYER
+        self.sizes.append(len(rows))
+        self.open.append((len(rows), deadline, done))
 
     def end(self, error: Exception | None = None) -> None:
         _, _, done = self.open.pop(0)
@@ -62,7 +60,7 @@ async def reason(future: asyncio.Future[None]) -> str:
 @scenario
 async def test_a_lone_request_is_sent_at_once() -> None:
     cassandra = Cassandra()
-    future = cassandra.writer.write(rows(3))
+    future = cassandra.writer.write(rows(3), PLAYER)
     assert cassandra.sizes == [3]
     assert not cassandra.writer.idle
     cassandra.end()
@@ -73,7 +71,7 @@ async def test_a_lone_request_is_sent_at_once() -> None:
 @scenario
 async def test_requests_gather_while_batches_are_in_flight() -> None:
     cassandra = Cassandra(writer_batches_in_flight=2, writer_batch_rows=20)
-    futures = [cassandra.writer.write(rows(7)) for _ in range(6)]
+    futures = [cassandra.writer.write(rows(7), PLAYER) for _ in range(6)]
     assert cassandra.sizes == [7, 7]
     cassandra.end()
     assert cassandra.sizes == [7, 7, 14]  # a third would be divided: 21 > 20
@@ -87,9 +85,9 @@ async def test_requests_gather_while_batches_are_in_flight() -> None:
 async def test_a_third_batch_flies_only_when_it_is_full() -> None:
     cassandra = Cassandra(writer_batches_in_flight=8, writer_batch_rows=20)
     for _ in range(4):
-        cassandra.writer.write(rows(10))
+        cassandra.writer.write(rows(10), PLAYER)
     assert cassandra.sizes == [10, 10, 20]
-    cassandra.writer.write(rows(10))
+    cassandra.writer.write(rows(10), PLAYER)
     assert cassandra.sizes == [10, 10, 20]
     assert cassandra.writer.queued_rows == 10
     cassandra.end()
@@ -102,16 +100,16 @@ async def test_a_third_batch_flies_only_when_it_is_full() -> None:
 async def test_a_request_that_would_wait_too_long_is_refused_before_it_waits() -> None:
     cassandra = Cassandra(writer_batches_in_flight=1, writer_batch_rows=10, queue_wait=0.05)
     for _ in range(30):  # by now a batch is known to take 20 ms or more
-        cassandra.writer.write(rows(10))
+        cassandra.writer.write(rows(10), PLAYER)
         await asyncio.sleep(0.02)
         cassandra.end()
     for _ in range(40):
         if cassandra.writer.surplus():
             break
-        cassandra.writer.write(rows(10))
+        cassandra.writer.write(rows(10), PLAYER)
     assert 10 <= cassandra.writer.queued_rows <= 40
     with pytest.raises(StoreError) as refused:
-        cassandra.writer.write(rows(1))
+        cassandra.writer.write(rows(1), PLAYER)
     assert refused.value.reason == "overloaded"
     assert cassandra.writer.queue_age >= 0
 
@@ -122,11 +120,11 @@ async def test_at_a_slow_store_two_batches_fly_and_one_slow_node_is_none() -> No
         """Batches in flight under a full queue, after so many that were slow or quick."""
         cassandra = Cassandra(writer_batch_rows=10, queue_wait=60, deadline=120)
         for number in range(30):
-            cassandra.writer.write(rows(10))
+            cassandra.writer.write(rows(10), PLAYER)
             await asyncio.sleep(0.15 if slow(number) else 0)
             cassandra.end()
         for _ in range(20):
-            cassandra.writer.write(rows(10))
+            cassandra.writer.write(rows(10), PLAYER)
         return len(cassandra.open)
 
     assert await flying(lambda number: number % 3 == 0) == 8
@@ -136,10 +134,10 @@ async def test_at_a_slow_store_two_batches_fly_and_one_slow_node_is_none() -> No
 @scenario
 async def test_a_full_queue_refuses_and_keeps_what_it_has() -> None:
     cassandra = Cassandra(writer_batches_in_flight=1, writer_queue_rows=10)
-    first = cassandra.writer.write(rows(10))
-    waiting = cassandra.writer.write(rows(10))
+    first = cassandra.writer.write(rows(10), PLAYER)
+    waiting = cassandra.writer.write(rows(10), PLAYER)
     with pytest.raises(StoreError) as refused:
-        cassandra.writer.write(rows(1))
+        cassandra.writer.write(rows(1), PLAYER)
     assert refused.value.reason == "queue-full"
     cassandra.end()
     cassandra.end()
@@ -149,8 +147,8 @@ async def test_a_full_queue_refuses_and_keeps_what_it_has() -> None:
 @scenario
 async def test_a_request_that_waits_too_long_fails_and_is_never_sent() -> None:
     cassandra = Cassandra(writer_batches_in_flight=1, deadline=0.05)
-    first = cassandra.writer.write(rows(1))
-    waiting = cassandra.writer.write(rows(2))
+    first = cassandra.writer.write(rows(1), PLAYER)
+    waiting = cassandra.writer.write(rows(2), PLAYER)
     assert await reason(waiting) == "store-timeout"
     cassandra.end()
     await first
@@ -160,8 +158,8 @@ async def test_a_request_that_waits_too_long_fails_and_is_never_sent() -> None:
 @scenario
 async def test_a_batch_has_what_is_left_of_its_oldest_requests_time() -> None:
     cassandra = Cassandra(writer_batches_in_flight=1, deadline=10.0)
-    cassandra.writer.write(rows(1))
-    waiting = cassandra.writer.write(rows(1))
+    cassandra.writer.write(rows(1), PLAYER)
+    waiting = cassandra.writer.write(rows(1), PLAYER)
     await asyncio.sleep(0.02)
     cassandra.end()
     assert cassandra.open[0][1] < 9.99
@@ -172,8 +170,8 @@ async def test_a_batch_has_what_is_left_of_its_oldest_requests_time() -> None:
 async def shared(error: Exception, **settings: Any) -> tuple[Cassandra, list[asyncio.Future[None]]]:
     """Two requests whose common batch has just failed."""
     cassandra = Cassandra(writer_batches_in_flight=1, **settings)
-    cassandra.writer.write(rows(1))
-    futures = [cassandra.writer.write(rows(2)), cassandra.writer.write(rows(3))]
+    cassandra.writer.write(rows(1), PLAYER)
+    futures = [cassandra.writer.write(rows(2), PLAYER), cassandra.writer.write(rows(3), PLAYER)]
     cassandra.end()
     assert cassandra.sizes == [1, 5]
     cassandra.end(error)
@@ -194,7 +192,7 @@ async def test_one_bad_range_fails_only_the_request_that_touches_it() -> None:
 @scenario
 async def test_requests_written_apart_are_not_joined_by_others() -> None:
     cassandra, futures = await shared(ONE_RANGE)
-    later = cassandra.writer.write(rows(4))
+    later = cassandra.writer.write(rows(4), PLAYER)
     while cassandra.open:
         cassandra.end()
     assert cassandra.sizes == [1, 5, 2, 3, 4]
@@ -213,8 +211,8 @@ async def test_a_failing_cluster_is_not_split_without_end() -> None:
     splits = 0
     cassandra = Cassandra(writer_batches_in_flight=1)
     for _ in range(30):
-        cassandra.writer.write(rows(1))
-        futures = [cassandra.writer.write(rows(1)) for _ in range(2)]
+        cassandra.writer.write(rows(1), PLAYER)
+        futures = [cassandra.writer.write(rows(1), PLAYER) for _ in range(2)]
         before = len(cassandra.sizes)
         cassandra.end()
         while cassandra.open:
@@ -227,7 +225,7 @@ async def test_a_failing_cluster_is_not_split_without_end() -> None:
 @scenario
 async def test_an_error_of_ours_comes_through() -> None:
     cassandra = Cassandra()
-    future = cassandra.writer.write(rows(1))
+    future = cassandra.writer.write(rows(1), PLAYER)
     cassandra.end(KeyError("bug"))
     with pytest.raises(KeyError):
         await future
@@ -236,7 +234,7 @@ async def test_an_error_of_ours_comes_through() -> None:
 @scenario
 async def test_a_client_that_has_gone_does_no_harm() -> None:
     cassandra = Cassandra(writer_batches_in_flight=1)
-    gone, stays = cassandra.writer.write(rows(1)), cassandra.writer.write(rows(1))
+    gone, stays = cassandra.writer.write(rows(1), PLAYER), cassandra.writer.write(rows(1), PLAYER)
     gone.cancel()
     cassandra.end()
     cassandra.end()

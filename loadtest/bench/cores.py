@@ -1,0 +1,56 @@
+"""Which processor cores server, load and Cassandra may use, so that none takes another's."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+
+class Cores(msgspec.Struct, frozen=True):
+    """Each a set of core numbers; empty: any."""
+
+    server: frozenset[int] = frozenset()
+    generator: frozenset[int] = frozenset()
+    cassandra: frozenset[int] = frozenset()
+
+    def __str__(self) -> str:
+        if not self.server:
+            return "nothing pinned"
+        parts = (f"{name} {_text(getattr(self, name))}" for name in self.__struct_fields__)
+        return f"pinned to cores: {', '.join(parts)}"
+
+
+def automatic() -> Cores:
+    """From four cores on two for the server and one for the load; with fewer nothing is pinned.
+
+    On two cores Cassandra would be left with less than it needs, and hold every contender back.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 4:
+        return Cores()
+    return Cores(frozenset(cores[:2]), frozenset(cores[2:3]), frozenset(cores[3:]))
+
+
+def parse(text: str) -> Cores:
+    """`auto`, `none`, or three lists such as `0,1/2/3`; raises ValueError."""
+    if text == "auto":
+        return automatic()
+    if text == "none":
+        return Cores()
+    parts = [frozenset(int(core) for core in part.split(",")) for part in text.split("/")]
+    if len(parts) != 3 or not frozenset().union(*parts) <= os.sched_getaffinity(0):
+        raise ValueError(text)
+    return Cores(*parts)
+
+
+def pin(pid: int, cores: frozenset[int]) -> None:
+    """All threads of a process; those that they begin later inherit it."""
+    if cores:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            os.sched_setaffinity(int(task.name), cores)
+
+
+def _text(cores: frozenset[int]) -> str:
+    return ",".join(map(str, sorted(cores)))
