@@ -67,7 +67,7 @@ async def read_body(scope: Any, receive: Any, service: Service) -> bytes:
     if int(headers.get(b"content-length", b"0")) > most:
         raise _too_large(most)
     body = await _receive(receive, service, most)
-    return body if encoding == b"identity" else _inflate(body, most)
+    return body if encoding == b"identity" else inflate(body, most)
 
 
 async def _receive(receive: Any, service: Service, most: int) -> bytes:
@@ -100,7 +100,7 @@ def _too_large(most: int) -> Refused:
     return Refused(413, BODY_TOO_LARGE, f"a body has at most {most} bytes, also when inflated")
 
 
-def _inflate(body: bytes, most: int) -> bytes:
+def inflate(body: bytes, most: int) -> bytes:
     """What gzip packed; never makes more than `most` bytes, however many were packed."""
     inflater = zlib.decompressobj(wbits=31)
     try:

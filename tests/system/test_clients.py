@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import socket
 import time
+import tracemalloc
 import zlib
 from collections.abc import Iterator
 from uuid import uuid4
@@ -13,6 +15,8 @@ import httpx
 import pytest
 
 from dev.cluster import Cluster
+from player_sessions.ingest import inflate
+from player_sessions.problems import Refused
 from player_sessions.telemetry import metrics
 from tests.support import Server, end, now_ms, start, variables, wait_for
 
@@ -164,11 +168,30 @@ def test_a_body_that_is_not_one_gzip_stream_is_400(server: Server, body: bytes) 
     assert answer.json()["type"].endswith("invalid-encoding")
 
 
-def test_a_bomb_is_413(server: Server) -> None:
+def test_a_bomb_is_413_and_is_not_inflated(server: Server) -> None:
     bomb = gzip.compress(bytes(50_000_000))
     assert len(bomb) < 65536
+    tracemalloc.start()
+    with pytest.raises(Refused, match="inflated"):
+        inflate(bomb, 65536)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 1 << 20
+    # In processor time no more than twice an honest body of the greatest size.
+    assert _cpu_of(bomb) < 2 * _cpu_of(gzip.compress(b" " * 65536)) + 0.0005
     answer = post(server, bomb)
     assert (answer.status_code, answer.headers["connection"]) == (413, "close")
+
+
+def _cpu_of(body: bytes) -> float:
+    """Least processor seconds of several tries to inflate it."""
+    least = 1.0
+    for _ in range(20):
+        begun = time.process_time()
+        with contextlib.suppress(Refused):
+            inflate(body, 65536)
+        least = min(least, time.process_time() - begun)
+    return least
 
 
 def test_other_encodings_are_415(server: Server) -> None:
