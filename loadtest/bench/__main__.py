@@ -9,6 +9,7 @@ write), so that the disk does not hide what the service costs.
 from __future__ import annotations
 
 import argparse
+import random
 import shlex
 import signal
 import subprocess
@@ -86,8 +87,9 @@ class Bench:
             self._load(each, Scenario(batch=10), warm_up=0, seconds=self.options.seconds)
         for number in range(1, self.options.rounds + 1):
             for scenario in self.scenarios:
-                first = number % len(started)  # another one begins in each round
-                for each in started[first:] + started[:first]:
+                # Who comes after whom matters: what one leaves behind, Cassandra does meanwhile.
+                random.shuffle(started)
+                for each in started:
                     if takes_part(each.contender, scenario):
                         self._measure(number, each, scenario)
 

@@ -49,7 +49,8 @@ class Job(msgspec.Struct, kw_only=True):
 
 
 class Measured(msgspec.Struct, kw_only=True):
-    """Over the window: requests answered, processor seconds; latencies of those sent in it."""
+    """Over the window: requests answered with 200, and in an open loop those shed with 503;
+    processor seconds; latencies of the requests sent in it and not shed."""
 
     requests: int
     seconds: float
@@ -58,6 +59,7 @@ class Measured(msgspec.Struct, kw_only=True):
     generator_cpu: float
     latencies: list[float]
     players: list[str]  # of a sample of the acknowledged requests
+    shed: int = 0
 
 
 class WrongAnswer(Exception):
@@ -109,6 +111,7 @@ class _Load:
         self.loop = loop
         self.sent = 0
         self.answered = 0
+        self.shed = 0
         self.open = 0
         self.idle: list[_Connection] = []  # in an open loop
         self.waiting: deque[float] = deque()  # since when requests are due without a connection
@@ -165,7 +168,7 @@ class _Load:
         return cpu_seconds(job.server), cpu_seconds(job.cassandra), time.process_time()
 
     def _begin(self) -> None:
-        self.answered = 0
+        self.answered = self.shed = 0
         self.begun, self._at_begin = time.perf_counter(), self._cpu()
         self.loop.call_later(self.job.seconds, self._end)
 
@@ -176,6 +179,7 @@ class _Load:
         used = [after - before for before, after in zip(self._at_begin, self._cpu(), strict=True)]
         self.result = {
             "requests": self.answered,
+            "shed": self.shed,
             "seconds": time.perf_counter() - self.begun,
             "server_cpu": used[0],
             "cassandra_cpu": used[1],
@@ -226,6 +230,10 @@ class _Connection(asyncio.Protocol):
         load = self._load
         self._waiting = False
         load.open -= 1
+        if load.job.rate and data.startswith(b"HTTP/1.1 503 "):
+            load.shed += 1  # its right, where the machine was given less than at full load
+            load.free(self)
+            return
         if not data.startswith(b"HTTP/1.1 200 "):
             load.fail(f"instead of 200: {data[:600].decode(errors='replace')}")
             return

@@ -58,6 +58,7 @@ class Figure(msgspec.Struct, kw_only=True):
     p999_ms: float
     resident_mib: float  # of the server, just after; 0 where there is none
     checked: int
+    shed_percent: float = 0.0  # of the requests of an open loop
 
 
 class Spread(msgspec.Struct):
@@ -76,6 +77,7 @@ class Expectation(msgspec.Struct):
 METRICS = (
     "per_second", "requests_per_second", "server_us", "cassandra_us", "generator_us",
     "p50_ms", "p90_ms", "p99_ms", "p999_ms", "resident_mib",
+    "shed_percent",
 )  # fmt: skip
 _HEADS = {
     "per_second": "{}s/s",
@@ -86,6 +88,7 @@ _HEADS = {
     "p90_ms": "p90 ms",
     "p99_ms": "p99 ms",
     "p999_ms": "p99.9 ms",
+    "shed_percent": "shed %",
 }
 _PERCENTILES = ("p50_ms", "p90_ms", "p99_ms", "p999_ms")
 
@@ -122,6 +125,7 @@ def figure(
         p999_ms=percentile(0.999),
         resident_mib=resident_mib,
         checked=checked,
+        shed_percent=100 * measured.shed / (measured.requests + measured.shed),
     )
 
 
@@ -260,10 +264,11 @@ class Report:
         halves = [s for s in self.scenarios if s.half]
         reads = [s for s in self.scenarios if s.sessions]
         full = ("per_second", "server_us", "cassandra_us", "generator_us", *_PERCENTILES)
+        half = ("per_second", "server_us", *_PERCENTILES, "shed_percent")
         return "\n".join(
             [
                 *self._table("full load", writes, full, floor=True),
-                *self._table("half load", halves, ("per_second", "server_us", *_PERCENTILES)),
+                *self._table("half load", halves, half),
                 *self._table("reads", reads, full[:-1]),
                 *self._memories(),
                 *self._verdicts(),
