@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -411,13 +412,15 @@ def end_with_parent(parent: int) -> Callable[[], None]:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now, each with room for 20 above it (JMX of more nodes)."""
-    with contextlib.ExitStack() as stack:
-        ports = []
-        for _ in range(count):
-            listener = stack.enter_context(socket.socket())
-            listener.bind(("127.0.0.1", 0))
-            ports.append(int(listener.getsockname()[1]))
+    """Ports that nobody has now, each with 20 from it on (JMX of more nodes).
+
+    Below those that Linux gives to outgoing connections, of which one may come at any time.
+    """
+    ports: list[int] = []
+    while len(ports) < count:
+        port = 20_000 + 20 * secrets.randbelow(600)
+        if port not in ports and all(_is_free("127.0.0.1", port + n) for n in range(20)):
+            ports.append(port)
     return ports
 
 

@@ -32,7 +32,8 @@ PAGE = ROOT / "docs" / "reliability.md"
 _EVERY = (*FAULTS, PERIODIC)
 
 
-def _run(faults: Sequence[Fault], kept: Path) -> list[Result]:
+def _run(faults: Sequence[Fault], kept: Path, json_file: Path | None) -> list[Result]:
+    """Results are written as they come: the run is long."""
     results: list[Result] = []
     with Progress(len(faults)) as progress:
         for relaxed in (False, True):
@@ -46,6 +47,9 @@ def _run(faults: Sequence[Fault], kept: Path) -> list[Result]:
                 for fault in chosen:
                     progress.step(fault.what)
                     results.append(trial.run(world, fault, kept))
+                    if json_file:
+                        document = [asdict(each) for each in results]
+                        json_file.write_text(json.dumps(document, indent=1) + "\n")
     return results
 
 
@@ -79,7 +83,9 @@ def parser() -> argparse.ArgumentParser:
     names = [fault.name for fault in _EVERY]
     add("--only", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}")
     add("--write", action="store_true", help="write the table into docs/reliability.md")
-    add("--json", type=Path, metavar="FILE", help="write all figures there")
+    add(
+        "--json", type=Path, metavar="FILE", help="write all figures there, one fault after another"
+    )
     add(
         "--keep",
         type=Path,
@@ -99,7 +105,7 @@ def main() -> int:
         )
         return 2
     try:
-        results = _run(faults, options.keep)
+        results = _run(faults, options.keep, options.json)
     except KeyboardInterrupt:
         print("faults: stopped", file=sys.stderr)
         return 130
@@ -107,8 +113,6 @@ def main() -> int:
         print(f"faults: {error}", file=sys.stderr)
         return 2
     print(table(results))
-    if options.json:
-        options.json.write_text(json.dumps([asdict(each) for each in results], indent=1) + "\n")
     if options.write:
         document: dict[str, Any] = {
             "date": datetime.now(UTC).isoformat(timespec="minutes"),
