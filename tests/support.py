@@ -19,7 +19,7 @@ import httpx
 from cassandra import ConsistencyLevel
 from cassandra.query import PreparedStatement
 
-from dev.cluster import Cluster
+from dev.cluster import Cluster, end_with_parent
 from player_sessions.rows import Inserts
 from player_sessions.schema import apply as schema_apply
 from player_sessions.settings import PREFIX, Settings, load
@@ -136,6 +136,7 @@ class Server(Service):
             env={**inherited, **environ},
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=end_with_parent(os.getpid()),
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -98,6 +99,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     options = parser().parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that all it started ends too
     faults = [fault for fault in _EVERY if not options.only or fault.name in options.only]
     if DISK_FULL in faults and os.geteuid():
         print(
