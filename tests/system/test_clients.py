@@ -144,6 +144,17 @@ def post(service: Server, body: bytes, encoding: str = "gzip") -> httpx.Response
     return service.http.post("/v1/events", content=body, headers=headers)
 
 
+@pytest.mark.parametrize(("path", "key"), [("/v1/events/", "events"), ("//", "rows")])
+def test_a_path_that_only_the_router_knows_leads_to_the_same_call(
+    server: Server, path: str, key: str
+) -> None:
+    body = batch().replace(b'"events"', f'"{key}"'.encode())
+    headers = {"Content-Type": "application/json"}
+    answer = server.http.post(server.url + path, content=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert server.http.post(server.url + path, content=b"{}", headers=headers).status_code == 422
+
+
 def test_a_gzip_body_is_taken(server: Server) -> None:
     answer = post(server, gzip.compress(batch()))
     assert (answer.status_code, answer.json()["accepted"]) == (200, 2)
