@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 import trustme
-from cassandra import ConsistencyLevel
+from cassandra import ConsistencyLevel, Unavailable
 from cassandra.query import SimpleStatement
 
 from dev import toolchain
@@ -19,7 +19,7 @@ from dev.cluster import Cluster
 from loadtest.overload.proxy import Proxy, proxy
 from player_sessions.schema import apply as schema_apply
 from player_sessions.settings import Settings
-from tests.support import Server, apply_schema, superuser_of, variables
+from tests.support import Server, apply_schema, superuser_of, variables, wait_for
 from tests.tls import client_encryption, give_client_certificate
 
 NODES = (1, 2, 3)
@@ -94,7 +94,15 @@ class World:
         replication = "{'class': 'NetworkTopologyStrategy', 'dc1': 3}"
         self.execute(f"ALTER KEYSPACE system_auth WITH replication = {replication}")
         reads = [f"SELECT * FROM system_auth.{name}" for name in ("roles", "role_permissions")]
-        self.execute(*reads, consistency=ConsistencyLevel.ALL)
+
+        def repaired() -> bool:
+            try:
+                self.execute(*reads, consistency=ConsistencyLevel.ALL)
+            except Unavailable:  # a node has not yet heard of another
+                return False
+            return True
+
+        wait_for(repaired, seconds=60, what="all nodes see one another")
 
     def service(self, *, tls: bool = False, **changes: str) -> Server:
         files = {"CA": "ca.pem", "CERT": "client.pem", "KEY": "client.key"}
