@@ -19,6 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from dev.cluster import NodeFailed
 from dev.toolchain import MissingTool
 from loadtest.bench import page
@@ -33,12 +35,14 @@ PAGE = ROOT / "docs" / "reliability.md"
 _EVERY = (*FAULTS, PERIODIC)
 
 
-def _run(faults: Sequence[Fault], kept: Path, json_file: Path | None) -> list[Result]:
-    """Results are written as they come: the run is long."""
-    results: list[Result] = []
-    with Progress(len(faults)) as progress:
+def _run(
+    faults: Sequence[Fault], results: list[Result], kept: Path, json_file: Path | None
+) -> list[Result]:
+    """Adds to `results`, which are written as they come: the run is long."""
+    done = {each.name for each in results}
+    with Progress(len(faults) - len(done)) as progress:
         for relaxed in (False, True):
-            chosen = [fault for fault in faults if fault.loses is relaxed]
+            chosen = [f for f in faults if f.loses is relaxed and f.name not in done]
             if not chosen:
                 continue
             with (
@@ -52,6 +56,11 @@ def _run(faults: Sequence[Fault], kept: Path, json_file: Path | None) -> list[Re
                         document = [asdict(each) for each in results]
                         json_file.write_text(json.dumps(document, indent=1) + "\n")
     return results
+
+
+def _begun(file: Path) -> list[Result]:
+    """What an interrupted run has left in its file."""
+    return msgspec.json.decode(file.read_bytes(), type=list[Result]) if file.exists() else []
 
 
 def table(results: Sequence[Result]) -> str:
@@ -87,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--json", type=Path, metavar="FILE", help="write all figures there, one fault after another"
     )
+    add("--resume", action="store_true", help="go on where the run of this --json file ended")
     add(
         "--keep",
         type=Path,
@@ -101,13 +111,17 @@ def main() -> int:
     options = parser().parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that all it started ends too
     faults = [fault for fault in _EVERY if not options.only or fault.name in options.only]
+    if options.resume and not options.json:
+        print("faults: --resume goes with --json FILE", file=sys.stderr)
+        return 2
     if DISK_FULL in faults and os.geteuid():
         print(
             "faults: only root can mount the small disk; or choose others: --only", file=sys.stderr
         )
         return 2
     try:
-        results = _run(faults, options.keep, options.json)
+        begun = _begun(options.json) if options.resume else []
+        results = _run(faults, begun, options.keep, options.json)
     except KeyboardInterrupt:
         print("faults: stopped", file=sys.stderr)
         return 130

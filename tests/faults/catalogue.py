@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from tests.faults.world import KEYSPACE, NODES, World, fill, shifted_clock
+from tests.faults.world import KEYSPACE, NODES, World, adjustable_clock, fill
 from tests.support import PASSWORD
 
 _TABLES = ("session_starts", "session_ends")
@@ -123,11 +123,14 @@ def _disk_full(world: World) -> Iterator[None]:
 
 @contextmanager
 def _clock(world: World, by: str) -> Iterator[None]:
+    """Changed while the node runs: Cassandra does not let one in that begins with a wrong clock."""
+    file = world.folder / "clock"
+    file.write_text("+0")
     world.kill(2)
-    world.start(2, environ=shifted_clock(by))
+    world.start(2, environ=adjustable_clock(file))
+    file.write_text(by)
     yield
-    world.kill(2)
-    world.start(2)
+    file.write_text("+0")
 
 
 @contextmanager
@@ -184,13 +187,13 @@ FAULTS = (
     Fault("rolling-restart", "rolling restart of all nodes", _rolling_restart, hold=0),
     ALL_KILLED,
     Fault("slow", "a node slow by 200 ms each way", partial(_slow, node=1)),
-    Fault("lossy", "1 % of all chunks to and from every node lack a byte", _lossy),
+    Fault("lossy", "1 % of what every node is sent or sends lacks a byte", _lossy, outage=True),
     Fault("silent", "a network that passes nothing of a node", partial(_silent, node=2)),
     Fault("cut", "a node whose answers are cut in mid-frame", partial(_cut, node=3)),
     Fault("refusing", "a node that refuses connections", partial(_refusing, node=1)),
     DISK_FULL,
-    Fault("clock-ahead", "clock of a node ahead by 10 min", partial(_clock, by="+10m")),
-    Fault("clock-behind", "clock of a node behind by 10 min", partial(_clock, by="-10m")),
+    Fault("clock-ahead", "clock of a node ahead by 10 min", partial(_clock, by="+10m"), 20),
+    Fault("clock-behind", "clock of a node behind by 10 min", partial(_clock, by="-10m"), 20),
     Fault("schema-change", "schema changed under load", _schema_change, hold=5),
     Fault("wrong-password", "the role's password changed", _wrong_password, outage=True),
     Fault("lost-grants", "the role's grants revoked", _lost_grants, outage=True),

@@ -163,14 +163,17 @@ def fill(folder: Path) -> Path:
             return filler
 
 
-def shifted_clock(by: str) -> dict[str, str]:
-    """Variables under which a process has a wrong clock, such as `+10m`."""
+def adjustable_clock(file: Path) -> dict[str, str]:
+    """Variables under which a process's clock is off by what the file says, such as `+10m`."""
     tool = toolchain.program("faketime", "faketime")
-    told = subprocess.run([tool, "-m", "-f", by, "env"], check=True, capture_output=True, text=True)
+    told = subprocess.run(
+        [tool, "-m", "-f", "+0", "env"], check=True, capture_output=True, text=True
+    )
     found = dict(line.split("=", 1) for line in told.stdout.splitlines() if "=" in line)
     return {
         "LD_PRELOAD": found["LD_PRELOAD"],
-        "FAKETIME": by,
+        "FAKETIME_TIMESTAMP_FILE": str(file),
+        "FAKETIME_CACHE_DURATION": "1",
         # Java waits by the monotonic clock; with the library's own idea of that it hangs.
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "FAKETIME_FORCE_MONOTONIC_FIX": "0",
