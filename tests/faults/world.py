@@ -12,6 +12,7 @@ from typing import Self
 
 import trustme
 from cassandra import ConsistencyLevel, ReadTimeout, Unavailable
+from cassandra.protocol import ConfigurationException
 from cassandra.query import SimpleStatement
 
 from dev import toolchain
@@ -92,17 +93,18 @@ class World:
     def _replicate_logins(self) -> None:
         """As K8ssandra does; reading at ALL repairs what has been written."""
         replication = "{'class': 'NetworkTopologyStrategy', 'dc1': 3}"
-        self.execute(f"ALTER KEYSPACE system_auth WITH replication = {replication}")
+        alter = f"ALTER KEYSPACE system_auth WITH replication = {replication}"
         reads = [f"SELECT * FROM system_auth.{name}" for name in ("roles", "role_permissions")]
 
-        def read() -> bool:
+        def done() -> bool:
             try:
+                self.execute(alter)
                 self.execute(*reads, consistency=ConsistencyLevel.ALL)
-            except (Unavailable, ReadTimeout):  # the nodes do not all know of each other yet
-                return False
+            except (ConfigurationException, Unavailable, ReadTimeout):
+                return False  # the nodes do not all know of each other yet
             return True
 
-        wait_for(read, seconds=60, what="all three nodes answer")
+        wait_for(done, seconds=60, what="all three nodes answer")
 
     def service(self, *, tls: bool = False, **changes: str) -> Server:
         files = {"CA": "ca.pem", "CERT": "client.pem", "KEY": "client.key"}
