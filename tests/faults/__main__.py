@@ -92,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
     add = made.add_argument
     names = [fault.name for fault in _EVERY]
     add("--only", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}")
-    add("--write", action="store_true", help="write the table into docs/reliability.md")
+    add("--write", action="store_true", help="write the tables into docs/reliability.md")
     add(
         "--json", type=Path, metavar="FILE", help="write all figures there, one fault after another"
     )
@@ -135,7 +135,9 @@ def main() -> int:
             "command": shlex.join(["python", "-m", "tests.faults", *sys.argv[1:]]),
             "machine": page.machine(),
         }
-        page.write(PAGE, document, table(results), marker="faults")
+        for marker, loses in (("faults", False), ("periodic", True)):
+            if some := [each for each in results if each.loses is loses]:
+                page.write(PAGE, document, table(some), marker=marker)
     broken = [each for each in results if each.broken]
     if broken:
         print(f"faults: see {options.keep}", file=sys.stderr)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from tests.faults.world import KEYSPACE, NODES, World, adjustable_clock, fill
-from tests.support import PASSWORD
+from tests.support import PASSWORD, wait_for
 
 _TABLES = ("session_starts", "session_ends")
 
@@ -122,13 +122,14 @@ def _disk_full(world: World) -> Iterator[None]:
 
 
 @contextmanager
-def _clock(world: World, by: str) -> Iterator[None]:
+def _clock(world: World, minutes: int) -> Iterator[None]:
     """Changed while the node runs: Cassandra does not let one in that begins with a wrong clock."""
     file = world.folder / "clock"
     file.write_text("+0")
     world.kill(2)
     world.start(2, environ=adjustable_clock(file))
-    file.write_text(by)
+    file.write_text(f"{minutes:+d}m")
+    wait_for(lambda: abs(world.clock_error(2) - 60 * minutes) < 60, what="the node's clock is off")
     yield
     file.write_text("+0")
 
@@ -174,7 +175,7 @@ ALL_KILLED = Fault(
 DISK_FULL = Fault("disk-full", "full disk of a node", _disk_full)  # needs World's small disk
 PERIODIC = Fault(
     "all-killed-periodic",
-    "the same, commit log synced every 10 s (`periodic`)",
+    "every node killed with -9 at once, commit log synced every 10 s",
     _all_killed,
     hold=2,
     outage=True,
@@ -192,8 +193,8 @@ FAULTS = (
     Fault("cut", "a node whose answers are cut in mid-frame", partial(_cut, node=3)),
     Fault("refusing", "a node that refuses connections", partial(_refusing, node=1)),
     DISK_FULL,
-    Fault("clock-ahead", "clock of a node ahead by 10 min", partial(_clock, by="+10m"), 20),
-    Fault("clock-behind", "clock of a node behind by 10 min", partial(_clock, by="-10m"), 20),
+    Fault("clock-ahead", "clock of a node ahead by 10 min", partial(_clock, minutes=10), 20),
+    Fault("clock-behind", "clock of a node behind by 10 min", partial(_clock, minutes=-10), 20),
     Fault("schema-change", "schema changed under load", _schema_change, hold=5),
     Fault("wrong-password", "the role's password changed", _wrong_password, outage=True),
     Fault("lost-grants", "the role's grants revoked", _lost_grants, outage=True),

@@ -52,7 +52,7 @@ class Result:
         most_gap = DEADLINE + SLACK
         checks = {
             "acknowledged events were lost": self.verdict.lost and not self.loses,
-            "wrong answers": self.verdict.wrong,
+            "wrong answers": self.verdict.wrong and not self.loses,
             f"other answers than honest ones: {self.errors}": set(self.errors) - _HONEST,
             f"an answer took {self.slowest:.1f} s": self.slowest > DEADLINE + SLACK,
             f"back only after {self.back:.1f} s": self.back > BACK,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -90,6 +92,12 @@ class World:
             for cql in statements:
                 opened.execute(SimpleStatement(cql, consistency_level=consistency))
 
+    def clock_error(self, node: int) -> float:
+        """Seconds by which the node's clock was ahead of ours when it last wrote to its log."""
+        log = self.cluster.folder / f"node{node}" / "system.log"
+        dated = re.findall(r"\] (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} ", log.read_text())
+        return datetime.fromisoformat(dated[-1]).timestamp() - log.stat().st_mtime
+
     def _replicate_logins(self) -> None:
         """As K8ssandra does; reading at ALL repairs what has been written."""
         replication = "{'class': 'NetworkTopologyStrategy', 'dc1': 3}"
@@ -119,7 +127,9 @@ class World:
         give_client_certificate(self.folder, self.authority, ends)
 
     def kill(self, *nodes: int) -> None:
-        """With -9."""
+        """With -9, all at once."""
+        for node in nodes:
+            os.kill(self.cluster.pid(node), signal.SIGKILL)
         for node in nodes:
             self.cluster.kill_node(node)
             self.proxies[node].refuse()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gzip
-import json
 import os
 import random
 import shlex
@@ -18,12 +17,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.progress import Progress
 
@@ -197,7 +197,7 @@ def main() -> int:
         return 2
     print(table(samples))
     if options.json:
-        options.json.write_text(json.dumps(asdict(samples), indent=1) + "\n")
+        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(samples)) + b"\n")
     if options.write:
         document: dict[str, Any] = {
             "date": datetime.now(UTC).isoformat(timespec="minutes"),
