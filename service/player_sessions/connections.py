@@ -9,7 +9,11 @@ import asyncio
 import time
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from player_sessions.problems import problem
 from player_sessions.service import Service
@@ -19,6 +23,54 @@ from player_sessions.telemetry.logs import log
 SWEEP_SECONDS = 0.5
 _STALL_SECONDS = 0.1
 TOO_MANY_CONNECTIONS = "too-many-connections"
+_UVICORNS = (b"connection", b"transfer-encoding")
+
+
+class _Cycle(RequestResponseCycle):
+    """uvicorn's, but an answer in one piece leaves as one packet, where it would take two."""
+
+    _start: Any = None
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start" and self._start is None:
+            self._start = message
+            return
+        start, self._start = self._start, None
+        if start is not None and (answer := self._in_one_piece(start, message)):
+            self.transport.write(answer)
+            self.response_started = self.response_complete = True
+            self.message_event.set()
+            self.on_response()
+            return
+        if start is not None:
+            await super().send(start)
+        await super().send(message)
+
+    async def send_500_response(self) -> None:
+        self._start = None  # of an application that has failed before its body
+        await super().send_500_response()
+
+    def _in_one_piece(self, start: Any, message: Any) -> bytes | None:
+        """The whole answer; None where there is anything about it that uvicorn should decide."""
+        if self.disconnected or not self.keep_alive or self.flow.write_paused:
+            return None
+        if message.get("more_body") or self.scope["method"] == "HEAD":
+            return None
+        body: bytes = message.get("body", b"")
+        length = None
+        headers = [*self.default_headers, *start["headers"]]
+        parts = [STATUS_LINE[start["status"]]]
+        for name, value in headers:
+            if name == b"content-length":
+                length = int(value)
+            elif name in _UVICORNS:
+                return None
+            parts += name, b": ", value, b"\r\n"
+        parts.append(b"\r\n")
+        head = b"".join(parts)
+        if length != len(body) or head.count(b"\n") != len(headers) + 2:
+            return None
+        return head + body
 
 
 class Connection(HttpToolsProtocol):
@@ -36,6 +88,10 @@ class Connection(HttpToolsProtocol):
             metrics.SHED.labels(TOO_MANY_CONNECTIONS).inc()
             transport.write(_REFUSAL)
             transport.close()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        cycle.__class__ = _Cycle  # uvicorn makes it itself
+        super()._start_asgi_task(cycle, app)
 
     @property
     def _operations(self) -> bool:

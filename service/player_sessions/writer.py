@@ -66,6 +66,7 @@ class Writer:
         self._queue: deque[_Request] = deque()
         self._queued_rows = 0
         self._in_flight = 0
+        self._woken = False
         self._watch: asyncio.TimerHandle | None = None
 
     @property
@@ -98,6 +99,8 @@ class Writer:
             return None
         if self._queued_rows + rows > self._most_queued:
             return QUEUE_FULL
+        if self._in_flight < self._eager:  # they have come this moment, and leave the next
+            return None
         turns = self._queued_rows / (self.batch_rows * self._allowed) + 1
         return OVERLOADED if turns * self._mean > self._longest_wait else None
 
@@ -111,8 +114,14 @@ class Writer:
         future: asyncio.Future[None] = self._loop.create_future()
         self._queue.append(_Request(rows, player, future, self._loop.time() + self._deadline))
         self._queued_rows += len(rows)
-        self._pump()
+        if not self._woken:  # what comes in the same turn of the loop goes along
+            self._woken = True
+            self._loop.call_soon(self._wake)
         return future
+
+    def _wake(self) -> None:
+        self._woken = False
+        self._pump()
 
     def _pump(self) -> None:
         while self._queue and self._may_send():

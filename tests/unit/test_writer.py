@@ -38,6 +38,12 @@ class Cassandra:
         self.sizes.append(len(rows))
         self.open.append((len(rows), deadline, done))
 
+    async def write(self, count: int) -> asyncio.Future[None]:
+        """So many rows, in a turn of the loop of their own."""
+        future = self.writer.write(rows(count), PLAYER)
+        await asyncio.sleep(0)
+        return future
+
     def end(self, error: Exception | None = None) -> None:
         _, _, done = self.open.pop(0)
         done(None, error)
@@ -60,7 +66,7 @@ async def reason(future: asyncio.Future[None]) -> str:
 @scenario
 async def test_a_lone_request_is_sent_at_once() -> None:
     cassandra = Cassandra()
-    future = cassandra.writer.write(rows(3), PLAYER)
+    future = await cassandra.write(3)
     assert cassandra.sizes == [3]
     assert not cassandra.writer.idle
     cassandra.end()
@@ -69,9 +75,21 @@ async def test_a_lone_request_is_sent_at_once() -> None:
 
 
 @scenario
+async def test_what_comes_in_one_turn_of_the_loop_goes_in_one_batch() -> None:
+    cassandra = Cassandra(writer_batch_rows=20)
+    futures = [cassandra.writer.write(rows(5), PLAYER) for _ in range(5)]
+    assert cassandra.sizes == []
+    await asyncio.sleep(0)
+    assert cassandra.sizes == [20, 5]
+    while cassandra.open:
+        cassandra.end()
+    await asyncio.gather(*futures)
+
+
+@scenario
 async def test_requests_gather_while_batches_are_in_flight() -> None:
     cassandra = Cassandra(writer_batches_in_flight=2, writer_batch_rows=20)
-    futures = [cassandra.writer.write(rows(7), PLAYER) for _ in range(6)]
+    futures = [await cassandra.write(7) for _ in range(6)]
     assert cassandra.sizes == [7, 7]
     cassandra.end()
     assert cassandra.sizes == [7, 7, 14]  # a third would be divided: 21 > 20
@@ -85,9 +103,9 @@ async def test_requests_gather_while_batches_are_in_flight() -> None:
 async def test_a_third_batch_flies_only_when_it_is_full() -> None:
     cassandra = Cassandra(writer_batches_in_flight=8, writer_batch_rows=20)
     for _ in range(4):
-        cassandra.writer.write(rows(10), PLAYER)
+        await cassandra.write(10)
     assert cassandra.sizes == [10, 10, 20]
-    cassandra.writer.write(rows(10), PLAYER)
+    await cassandra.write(10)
     assert cassandra.sizes == [10, 10, 20]
     assert cassandra.writer.queued_rows == 10
     cassandra.end()
@@ -100,16 +118,16 @@ async def test_a_third_batch_flies_only_when_it_is_full() -> None:
 async def test_a_request_that_would_wait_too_long_is_refused_before_it_waits() -> None:
     cassandra = Cassandra(writer_batches_in_flight=1, writer_batch_rows=10, queue_wait=0.05)
     for _ in range(30):  # by now a batch is known to take 20 ms or more
-        cassandra.writer.write(rows(10), PLAYER)
+        await cassandra.write(10)
         await asyncio.sleep(0.02)
         cassandra.end()
     for _ in range(40):
         if cassandra.writer.surplus():
             break
-        cassandra.writer.write(rows(10), PLAYER)
+        await cassandra.write(10)
     assert 10 <= cassandra.writer.queued_rows <= 40
     with pytest.raises(StoreError) as refused:
-        cassandra.writer.write(rows(1), PLAYER)
+        await cassandra.write(1)
     assert refused.value.reason == "overloaded"
     assert cassandra.writer.queue_age >= 0
 
@@ -120,11 +138,11 @@ async def test_at_a_slow_store_two_batches_fly_and_one_slow_node_is_none() -> No
         """Batches in flight under a full queue, after so many that were slow or quick."""
         cassandra = Cassandra(writer_batch_rows=10, queue_wait=60, deadline=120)
         for number in range(30):
-            cassandra.writer.write(rows(10), PLAYER)
+            await cassandra.write(10)
             await asyncio.sleep(0.15 if slow(number) else 0)
             cassandra.end()
         for _ in range(20):
-            cassandra.writer.write(rows(10), PLAYER)
+            await cassandra.write(10)
         return len(cassandra.open)
 
     assert await flying(lambda number: number % 3 == 0) == 8
@@ -134,10 +152,10 @@ async def test_at_a_slow_store_two_batches_fly_and_one_slow_node_is_none() -> No
 @scenario
 async def test_a_full_queue_refuses_and_keeps_what_it_has() -> None:
     cassandra = Cassandra(writer_batches_in_flight=1, writer_queue_rows=10)
-    first = cassandra.writer.write(rows(10), PLAYER)
-    waiting = cassandra.writer.write(rows(10), PLAYER)
+    first = await cassandra.write(10)
+    waiting = await cassandra.write(10)
     with pytest.raises(StoreError) as refused:
-        cassandra.writer.write(rows(1), PLAYER)
+        await cassandra.write(1)
     assert refused.value.reason == "queue-full"
     cassandra.end()
     cassandra.end()
@@ -147,8 +165,8 @@ async def test_a_full_queue_refuses_and_keeps_what_it_has() -> None:
 @scenario
 async def test_a_request_that_waits_too_long_fails_and_is_never_sent() -> None:
     cassandra = Cassandra(writer_batches_in_flight=1, deadline=0.05)
-    first = cassandra.writer.write(rows(1), PLAYER)
-    waiting = cassandra.writer.write(rows(2), PLAYER)
+    first = await cassandra.write(1)
+    waiting = await cassandra.write(2)
     assert await reason(waiting) == "store-timeout"
     cassandra.end()
     await first
@@ -158,8 +176,8 @@ async def test_a_request_that_waits_too_long_fails_and_is_never_sent() -> None:
 @scenario
 async def test_a_batch_has_what_is_left_of_its_oldest_requests_time() -> None:
     cassandra = Cassandra(writer_batches_in_flight=1, deadline=10.0)
-    cassandra.writer.write(rows(1), PLAYER)
-    waiting = cassandra.writer.write(rows(1), PLAYER)
+    await cassandra.write(1)
+    waiting = await cassandra.write(1)
     await asyncio.sleep(0.02)
     cassandra.end()
     assert cassandra.open[0][1] < 9.99
@@ -170,8 +188,8 @@ async def test_a_batch_has_what_is_left_of_its_oldest_requests_time() -> None:
 async def shared(error: Exception, **settings: Any) -> tuple[Cassandra, list[asyncio.Future[None]]]:
     """Two requests whose common batch has just failed."""
     cassandra = Cassandra(writer_batches_in_flight=1, **settings)
-    cassandra.writer.write(rows(1), PLAYER)
-    futures = [cassandra.writer.write(rows(2), PLAYER), cassandra.writer.write(rows(3), PLAYER)]
+    await cassandra.write(1)
+    futures = [await cassandra.write(2), await cassandra.write(3)]
     cassandra.end()
     assert cassandra.sizes == [1, 5]
     cassandra.end(error)
@@ -192,7 +210,7 @@ async def test_one_bad_range_fails_only_the_request_that_touches_it() -> None:
 @scenario
 async def test_requests_written_apart_are_not_joined_by_others() -> None:
     cassandra, futures = await shared(ONE_RANGE)
-    later = cassandra.writer.write(rows(4), PLAYER)
+    later = await cassandra.write(4)
     while cassandra.open:
         cassandra.end()
     assert cassandra.sizes == [1, 5, 2, 3, 4]
@@ -211,8 +229,8 @@ async def test_a_failing_cluster_is_not_split_without_end() -> None:
     splits = 0
     cassandra = Cassandra(writer_batches_in_flight=1)
     for _ in range(30):
-        cassandra.writer.write(rows(1), PLAYER)
-        futures = [cassandra.writer.write(rows(1), PLAYER) for _ in range(2)]
+        await cassandra.write(1)
+        futures = [await cassandra.write(1) for _ in range(2)]
         before = len(cassandra.sizes)
         cassandra.end()
         while cassandra.open:
@@ -225,7 +243,7 @@ async def test_a_failing_cluster_is_not_split_without_end() -> None:
 @scenario
 async def test_an_error_of_ours_comes_through() -> None:
     cassandra = Cassandra()
-    future = cassandra.writer.write(rows(1), PLAYER)
+    future = await cassandra.write(1)
     cassandra.end(KeyError("bug"))
     with pytest.raises(KeyError):
         await future
@@ -234,7 +252,7 @@ async def test_an_error_of_ours_comes_through() -> None:
 @scenario
 async def test_a_client_that_has_gone_does_no_harm() -> None:
     cassandra = Cassandra(writer_batches_in_flight=1)
-    gone, stays = cassandra.writer.write(rows(1), PLAYER), cassandra.writer.write(rows(1), PLAYER)
+    gone, stays = await cassandra.write(1), await cassandra.write(1)
     gone.cancel()
     cassandra.end()
     cassandra.end()
