@@ -370,7 +370,7 @@ class Cluster:
             **self._commitlog_sync(),
             "batch_size_warn_threshold": "64KiB",
             "batch_size_fail_threshold": "640KiB",
-            "unlogged_batch_across_partitions_warn_threshold": 64,
+            "unlogged_batch_across_partitions_warn_threshold": 128,
             # small machine
             "commitlog_segment_size": "8MiB",
             "commitlog_total_space": "256MiB",

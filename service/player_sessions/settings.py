@@ -190,7 +190,9 @@ class Settings:
     )
 
     writer_batch_rows: int = _setting(
-        64, "Most rows in a group commit; the server's limits may lower it.", _number(int, 10, 1000)
+        128,
+        "Most rows in a group commit; the server's limits may lower it.",
+        _number(int, 10, 1000),
     )
     writer_batches_in_flight: int = _setting(
         8, "Group commits under way at once.", _number(int, 1, 1000)
