@@ -83,9 +83,8 @@ class Parts:
     def _service(self) -> Service:
         settings = load({})
         store = Store(settings)
-        store.reason = None
         opened: Any = _Opened()
-        store._open = opened
+        store._link.opened, store._link.reason = opened, None
         return Service(settings, store)
 
     async def _application(self, app: Any, repeats: int) -> float:

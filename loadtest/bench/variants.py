@@ -29,7 +29,7 @@ class EachEventStore(Store):
     """Sends a prepared statement per event, in the driver's ordinary way."""
 
     async def write(self, events: Sequence[Event]) -> tuple[int, int]:
-        opened, now, retention = self._ready(), now_ms(), self._settings.retention_ms
+        opened, now, retention = self._link.ready(), now_ms(), self._settings.retention_ms
         kept = [event for event in events if event.at_ms + retention > now]
         done: asyncio.Future[None] = self._loop.create_future()
         answers: list[None] = []  # grows on the driver's thread, where append is atomic

@@ -10,9 +10,10 @@ from litestar.exceptions import HTTPException, ValidationException
 
 from player_sessions.driver import StoreError
 from player_sessions.events import INVALID_JSON, BatchRefused, EventError
+from player_sessions.link import NOT_READY
 from player_sessions.openapi import PROBLEM_TYPE, Problem
 from player_sessions.sessions import InvalidCursor
-from player_sessions.store import NOT_READY, TOO_MANY_READS
+from player_sessions.store import TOO_MANY_READS
 from player_sessions.telemetry import metrics
 from player_sessions.telemetry.logs import Limited, log
 from player_sessions.telemetry.traces import ids

@@ -1,8 +1,6 @@
 """The store: what the service asks of Cassandra, and whether it may be asked.
 
-One blind write per event with its own TTL and timestamp, one bounded walk per read. `Store.run`
-keeps it connected: it connects with back-off, checks the schema at boot and again while it runs,
-and starts from DNS again when every known node has been away for long.
+One blind write per event with its own TTL and timestamp, one bounded walk per read.
 """
 
 from __future__ import annotations
@@ -13,32 +11,25 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from cassandra import ConsistencyLevel, Unauthorized
-from cassandra.query import PreparedStatement, SimpleStatement
+from cassandra import Unauthorized
 
-from player_sessions import schema
-from player_sessions.driver import Budget, Client, Done, Rows, StoreError, translate
+from player_sessions.driver import Budget, Done, Rows, StoreError, translate
 from player_sessions.events import Event, from_ms, to_ms
-from player_sessions.rows import Inserts, RowsProtocol
-from player_sessions.schema.apply import read_applied
+from player_sessions.link import Link, Opened
 from player_sessions.sessions import Page, Position, Start, Walk
 from player_sessions.settings import Settings
 from player_sessions.telemetry import metrics
 from player_sessions.telemetry.logs import Limited, log
 from player_sessions.telemetry.traces import span_of_task
-from player_sessions.writer import Writer, batch_rows
+from player_sessions.writer import Writer
 
 if TYPE_CHECKING:
     from player_sessions.telemetry.otlp import Tracing
 
-NOT_READY = "not-ready"
 TOO_MANY_READS = "too-many-reads"
 EXTRA_ENDS = 4  # rows read beyond the limit at first, for ends without a start
 NEXT_ENDS = 100
 MAX_ENDS = 500  # a read walks over no more rows than this, then answers with a cursor
-_CHECK_SECONDS = 10.0
-_CLOCK_SECONDS = 30.0
-_REBUILD_SECONDS = 10.0
 
 CQL = {
     "start": "INSERT INTO {0}.session_starts (player_id, session_id, started_at, country)"
@@ -55,7 +46,6 @@ CQL = {
     "newer_ends": "SELECT ended_at, session_id FROM {0}.session_ends"
     " WHERE player_id = ? AND ended_at >= ? AND session_id IN ? ALLOW FILTERING",
 }
-_NOW = "SELECT toUnixTimestamp(now()) FROM system.local"
 _KINDS = ("start", "end")
 # labels() takes a lock and a look-up: done once.
 _ACCEPTED = {kind: metrics.EVENTS.labels(kind, "accepted") for kind in _KINDS}
@@ -71,65 +61,27 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class _Open:
-    """What one connection brings: the client, its prepared statements, its INSERTs."""
-
-    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
-        """Blocks for seconds; raises StoreError when the schema does not fit."""
-        self.client = Client(settings, loop)
-        try:
-            self.check_schema(settings.keyspace)
-            self.statements: dict[str, PreparedStatement] = {}
-            for name, cql in CQL.items():
-                prepared = self.client.session.prepare(cql.format(settings.keyspace))
-                prepared.is_idempotent = True
-                prepared.consistency_level = ConsistencyLevel.name_to_value[
-                    settings.read_consistency
-                ]
-                self.statements[name] = prepared
-            self.client.session.client_protocol_handler = RowsProtocol
-            self.inserts = Inserts(
-                self.statements["start"],
-                self.statements["end"],
-                settings.retention_ms,
-                ConsistencyLevel.name_to_value[settings.write_consistency],
-            )
-            self.batch_rows = batch_rows(self._limits(), settings.writer_batch_rows)
-        except BaseException:
-            self.client.shutdown()
-            raise
-
-    def check_schema(self, keyspace: str) -> None:
-        applied = read_applied(self.client.session.execute, keyspace)
-        metrics.SCHEMA_VERSION.set(schema.newest_done(applied))
-        reason = schema.mismatch(applied, schema.migrations())
-        metrics.SCHEMA_MISMATCH.set(reason is not None)
-        if reason:
-            raise StoreError(NOT_READY, reason)
-
-    def _limits(self) -> dict[str, Any]:
-        try:
-            rows = self.client.session.execute("SELECT name, value FROM system_views.settings")
-        except Unauthorized:
-            log.warning("no grant on system_views.settings: group commits stay at 10 rows")
-            return {}
-        return dict(rows.all())
-
-
 class Store:
-    """Writes events, reads sessions; `reason` says why it cannot now, or is None."""
+    """Writes events, reads sessions, and keeps connected while it runs."""
 
     def __init__(self, settings: Settings, tracing: Tracing | None = None) -> None:
-        self.reason: str | None = "connecting to Cassandra"
         self._settings = settings
         self._tracing = tracing
-        self._open: _Open | None = None
         self._budget = Budget(settings.extra_requests)
+        self._link = Link(settings, CQL, self._budget, self._opened)
         self._reads = 0
         self._loop = asyncio.get_running_loop()
         self._writer = Writer(settings, self._send, self._loop)
         metrics.QUEUED_ROWS.set_function(lambda: self._writer.queued_rows)
         metrics.QUEUE_AGE.set_function(lambda: self._writer.queue_age)
+
+    @property
+    def reason(self) -> str | None:
+        """Why nothing can be stored or read now, or None."""
+        return self._link.reason
+
+    def _opened(self, opened: Opened) -> None:
+        self._writer.batch_rows = opened.batch_rows
 
     def surplus(self, operation: str) -> str | None:
         """Why one more request of this operation, write or read, is too much now, or None."""
@@ -141,7 +93,7 @@ class Store:
 
     async def write(self, events: Sequence[Event]) -> tuple[int, int]:
         """(stored, discarded); raises StoreError when it is not certain that all are stored."""
-        pack, now = self._ready().inserts.row, now_ms()
+        pack, now = self._link.ready().inserts.row, now_ms()
         rows: list[bytes] = []
         kept = {"start": 0, "end": 0}
         gone = {"start": 0, "end": 0}
@@ -165,7 +117,7 @@ class Store:
 
     async def read(self, player_id: UUID, limit: int, after: Position | None) -> Page:
         """The player's newest complete sessions below `after`; raises StoreError."""
-        opened = self._ready()
+        opened = self._link.ready()
         if surplus := self.surplus("read"):
             raise StoreError(surplus, "too many reads are under way")
         self._reads += 1
@@ -181,7 +133,7 @@ class Store:
         metrics.NEGATIVE.inc(sum(s.ended_at < s.started_at for s in page.sessions))
         return page
 
-    async def _walk(self, opened: _Open, player_id: UUID, walk: Walk, until: float) -> Page:
+    async def _walk(self, opened: Opened, player_id: UUID, walk: Walk, until: float) -> Page:
         walked, count = 0, walk.limit + EXTRA_ENDS
         while True:
             ends = await self._ends(opened, player_id, walk, count, until)
@@ -195,7 +147,7 @@ class Store:
             count = min(NEXT_ENDS, MAX_ENDS - walked)
 
     async def _ends(
-        self, opened: _Open, player_id: UUID, walk: Walk, count: int, until: float
+        self, opened: Opened, player_id: UUID, walk: Walk, count: int, until: float
     ) -> list[Position]:
         oldest = from_ms(walk.oldest)
         if walk.position is None:
@@ -208,7 +160,7 @@ class Store:
         return _positions(rows)
 
     async def _pair(
-        self, opened: _Open, player_id: UUID, walk: Walk, ends: list[Position], until: float
+        self, opened: Opened, player_id: UUID, walk: Walk, ends: list[Position], until: float
     ) -> None:
         wanted = walk.unmet(ends)
         newer: Rows = ()
@@ -226,7 +178,7 @@ class Store:
         }
         walk.add(ends, found, _positions(newer))
 
-    async def _fetch(self, opened: _Open, name: str, until: float, *values: Any) -> Rows:
+    async def _fetch(self, opened: Opened, name: str, until: float, *values: Any) -> Rows:
         span, parent, failed = None, span_of_task.get(), None
         if self._tracing is not None and parent is not None:
             table = "session_starts" if name == "starts" else "session_ends"
@@ -242,11 +194,6 @@ class Store:
             if self._tracing is not None and span is not None:
                 self._tracing.end_store(span, failed)
 
-    def _ready(self) -> _Open:
-        if self.reason is not None or self._open is None:
-            raise StoreError(NOT_READY, self.reason or "not connected")
-        return self._open
-
     def _send(
         self,
         rows: Sequence[bytes],
@@ -255,8 +202,9 @@ class Store:
         done: Done,
         spans: Sequence[Any],
     ) -> None:
-        assert self._open is not None
-        batch = self._open.inserts.batch(rows, player)
+        opened = self._link.opened
+        assert opened is not None
+        batch = opened.inserts.batch(rows, player)
         begun, span = self._loop.time(), None
         if self._tracing is not None and spans:
             span = self._tracing.begin_batch(self._settings.keyspace, len(rows), spans)
@@ -268,92 +216,18 @@ class Store:
                 self._tracing.end_store(span, fault)
             done(rows, fault)
 
-        self._open.client.send(batch, deadline, self._budget, measured)
+        opened.client.send(batch, deadline, self._budget, measured)
 
     async def run(self) -> None:
         """Keep connected until cancelled; never raises for what Cassandra does."""
-        await self._connect()
-        checked = up = self._loop.time()
-        clock_read = up - _CLOCK_SECONDS
-        while True:
-            await asyncio.sleep(1)
-            assert self._open is not None
-            now = self._loop.time()
-            if self._look_at_nodes(self._open.client):
-                up = now
-                if now - checked >= _CHECK_SECONDS:
-                    await self._check_schema(self._open)
-                    checked = now
-                if now - clock_read >= _CLOCK_SECONDS:
-                    await self._compare_clocks(self._open.client)
-                    clock_read = now
-            elif now - up >= _REBUILD_SECONDS:
-                log.warning(
-                    "no node has been up for long: connecting again from the contact points"
-                )
-                await self._connect()
-                up = self._loop.time()
-
-    async def _connect(self) -> None:
-        """Try with back-off until there is a connection that fits; it replaces the one before."""
-        pause = 0.5
-        while True:
-            try:
-                opened = await asyncio.to_thread(_Open, self._settings, self._loop)
-                break
-            except Exception as error:
-                fault = translate(error)
-                if self._open is None:
-                    self.reason = str(fault)
-                log.warning("no connection to Cassandra yet", reason=str(fault), cause=str(error))
-                await asyncio.sleep(pause)
-                pause = min(5.0, pause * 2)
-        before, self._open = self._open, opened
-        self._writer.batch_rows = opened.batch_rows
-        self.reason = None
-        log.info("connected to Cassandra", batch_rows=opened.batch_rows)
-        if before is not None:
-            await asyncio.to_thread(before.client.shutdown)
-
-    def _look_at_nodes(self, client: Client) -> bool:
-        """Whether any node is up."""
-        up, down = client.nodes()
-        metrics.DRIVER_NODES.labels("up").set(up)
-        metrics.DRIVER_NODES.labels("down").set(down)
-        metrics.DRIVER_CONNECTIONS.set(client.connections())
-        return up > 0
-
-    async def _compare_clocks(self, client: Client) -> None:
-        """With a node's, at the middle of the question's way."""
-        asked = time.time()
-        try:
-            rows = await client.fetch(SimpleStatement(_NOW), self._settings.deadline, self._budget)
-        except Exception:  # Cassandra's health shows elsewhere
-            return
-        metrics.CLOCK_SKEW.set((asked + time.time()) / 2 - rows[0][0] / 1000)
-
-    async def _check_schema(self, opened: _Open) -> None:
-        reason = None
-        try:
-            await asyncio.to_thread(opened.check_schema, self._settings.keyspace)
-        except Exception as error:
-            if not isinstance(error, StoreError):  # Cassandra's health is not the schema's
-                return
-            reason = str(error)
-        if reason != self.reason:
-            log.warning(
-                "the schema fits again" if reason is None else "the schema does not fit",
-                reason=reason,
-            )
-        self.reason = reason
+        await self._link.run()
 
     async def close(self, within: float) -> None:
         """Let the writes under way end, for up to `within` seconds, then disconnect."""
         until = self._loop.time() + within
         while not self._writer.idle and self._loop.time() < until:
             await asyncio.sleep(0.01)
-        if self._open is not None:
-            await asyncio.to_thread(self._open.client.shutdown)
+        await self._link.close()
 
 
 def _positions(rows: Rows) -> list[Position]:
