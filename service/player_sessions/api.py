@@ -6,6 +6,7 @@ handlers read the body themselves, since its size and time are bounded before an
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -45,14 +46,15 @@ def _ingest(request: Request[Any, Any, Any], path: str) -> ASGIApp:
     return app
 
 
+@functools.cache
+def _stored(accepted: int, discarded: int) -> Answer:
+    return Answer(b'{"accepted":%d,"discarded":%d}' % (accepted, discarded))
+
+
 def _ingests(service: Service) -> dict[str, ASGIApp]:
     """The applications that take batches, by path."""
     return {
-        "/v1/events": Ingest(
-            service,
-            read_events,
-            lambda stored, old: Answer(b'{"accepted":%d,"discarded":%d}' % (stored, old)),
-        ),
+        "/v1/events": Ingest(service, read_events, _stored),
         "/": Ingest(service, read_rows, lambda _, __: _POST_SUCCESS),
     }
 

@@ -134,7 +134,7 @@ async def sweep(service: Service, connections: set[Any]) -> None:
             metrics.STALLS.inc()
             log.warning("the event loop was late", seconds=round(late, 3))
         _cut_slow_heads(connections, loop.time(), service.settings.head_timeout)
-        _cut_slow_bodies(service, loop.time())
+        _cut_slow_bodies(service, time.monotonic())
         if service.keys is not None:
             service.keys.refresh()
 

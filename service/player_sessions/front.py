@@ -75,7 +75,7 @@ class Front:
             service.in_flight[operation] -= 1
             took = time.perf_counter() - begun
             self._seconds[route].observe(took)
-            self._counts.get((route, status), self._counts[route, _OTHER]).inc()
+            (self._counts.get((route, status)) or self._counts[route, _OTHER]).inc()
             if tracing is not None and span is not None:
                 tracing.end(span, route, status)
             if debugging():

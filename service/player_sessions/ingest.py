@@ -7,6 +7,7 @@ This is what the service does nearly all the time, so it is an ASGI application 
 from __future__ import annotations
 
 import asyncio
+import time
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -74,7 +75,7 @@ async def _receive(receive: Any, service: Service, most: int) -> bytes:
     # A task that reads for too long is cancelled by the server's sweep; a timer of its own for
     # each request would cost 4 µs.
     task: Any = asyncio.current_task()
-    service.reading[task] = asyncio.get_running_loop().time()
+    service.reading[task] = time.monotonic()
     body: bytes = b""
     try:
         while True:

@@ -48,7 +48,9 @@ class Inserts:
             return None
         # Cassandra counts a TTL from the whole second in which it writes: the difference of whole
         # seconds never ends early, and is never 0, which would mean for ever.
-        ttl = min(-(-expires // 1000) - now // 1000, MAX_TTL)
+        ttl = -(-expires // 1000) - now // 1000
+        if ttl > MAX_TTL:
+            ttl = MAX_TTL
         player, session = event.player_id.bytes, event.session_id.bytes
         if event.event == "end":
             return self._end(player, 8, at, 16, session, 4, ttl, 8, at * 1000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, timedelta, timezone, tzinfo
 from typing import Any
 from uuid import UUID
 
@@ -88,10 +89,14 @@ def test_the_original_contract_has_the_same_rules_under_another_key() -> None:
         read_rows(json.dumps({"events": [START]}).encode(), NOW)
 
 
-def test_an_event_may_lie_at_the_bound_of_the_future_and_not_beyond() -> None:
-    at = from_ms(NOW)
-    assert read({**START, "ts": at.isoformat()})
-    beyond = from_ms(NOW + 1).isoformat()
+@pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=-9)), None])
+def test_an_event_may_lie_at_the_bound_of_the_future_and_not_beyond(zone: tzinfo | None) -> None:
+    def at(ms: int, more: timedelta) -> str:
+        moment = from_ms(ms) + more
+        return (moment.astimezone(zone) if zone else moment.replace(tzinfo=None)).isoformat()
+
+    assert read({**START, "ts": at(NOW, timedelta(microseconds=999))})  # what is below a ms is cut
+    beyond = at(NOW + 1, timedelta())
     assert refusal({**START, "ts": beyond}) == [(0, "ts", "timestamp-in-future")]
 
 

@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from loadtest import dataset
-from player_sessions.events import BatchRefused
+from player_sessions.events import MAX_MS, BatchRefused
 from player_sessions.importer import Progress, Totals, newest
 from player_sessions.importer.input import (
     MAX_LINE,
@@ -26,7 +26,6 @@ from player_sessions.importer.input import (
 )
 from tests.support import end, now_ms, start
 
-FAR = 1 << 62
 NOW = now_ms()
 SOME = [start(uuid4(), uuid4(), NOW - 1000), end(uuid4(), uuid4(), NOW)]
 
@@ -37,16 +36,16 @@ def line(document: Any) -> bytes:
 
 @pytest.mark.parametrize("document", [SOME, {"events": SOME}, {"rows": SOME}])
 def test_a_line_may_be_a_batch(document: Any) -> None:
-    assert [event.event for event in events_of(line(document), FAR, 0)] == ["start", "end"]
+    assert [event.event for event in events_of(line(document), MAX_MS, 0)] == ["start", "end"]
 
 
 def test_a_line_may_be_one_event() -> None:
-    (event,) = events_of(line(SOME[0]), FAR, 0)
+    (event,) = events_of(line(SOME[0]), MAX_MS, 0)
     assert event.at_ms == NOW - 1000
 
 
 def test_rebasing_shifts_the_time() -> None:
-    (event,) = events_of(line(SOME[1]), FAR, 12_345)
+    (event,) = events_of(line(SOME[1]), MAX_MS, 12_345)
     assert event.at_ms == NOW + 12_345
 
 
@@ -68,7 +67,7 @@ def test_rebasing_shifts_the_time() -> None:
 )
 def test_a_bad_line_is_refused_for_its_reason(text: bytes, reason: str) -> None:
     with pytest.raises(BatchRefused) as refused:
-        events_of(text, FAR, 0)
+        events_of(text, MAX_MS, 0)
     reasons = [e.reason for e in refused.value.errors] or [refused.value.reason]
     assert reasons[0] == reason
 
@@ -151,7 +150,7 @@ def test_the_data_set_has_the_originals_form() -> None:
     assert {len(event["player_id"]) for event in events} == {32}
     assert {len(event["ts"]) for event in events} == {len("2016-12-02T05:36:16")}
     assert all(("country" in event) == (event["event"] == "start") for event in events)
-    assert all(events_of(text, FAR, 0) for text in dataset.lines(events, 1))
+    assert all(events_of(text, MAX_MS, 0) for text in dataset.lines(events, 1))
     times = [event["ts"] for event in events]
     assert times != sorted(times)
     assert max(times) <= "2016-12-02T05:36:16"

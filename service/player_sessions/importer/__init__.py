@@ -18,7 +18,7 @@ from typing import IO
 import msgspec
 
 from player_sessions.driver import StoreError
-from player_sessions.events import BatchRefused, Event
+from player_sessions.events import MAX_MS, BatchRefused, Event
 from player_sessions.importer.input import (
     ImportStopped,
     Line,
@@ -69,7 +69,7 @@ def newest(names: list[str], progress: Progress) -> int:
     for name in names:
         for line in lines_of(name):
             try:
-                events = events_of(line.text, 1 << 62, 0)
+                events = events_of(line.text, MAX_MS, 0)
             except BatchRefused:
                 continue
             found = max(found, *(event.at_ms for event in events))

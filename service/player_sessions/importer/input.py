@@ -18,6 +18,7 @@ import msgspec
 from player_sessions.events import (
     INVALID_BATCH,
     INVALID_JSON,
+    MAX_MS,
     BatchRefused,
     Event,
     check,
@@ -60,7 +61,7 @@ def events_of(text: bytes, latest_ms: int, shift_ms: int) -> list[Event]:
         events = [_decode_event(text)]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         items = batch_of(text)
-        errors = [e for i, item in enumerate(items) for e in explain_event(i, item, 1 << 62)]
+        errors = [e for i, item in enumerate(items) for e in explain_event(i, item, MAX_MS)]
         if errors:
             raise BatchRefused(errors[0].reason, errors[0].detail, tuple(errors)) from None
         events = msgspec.convert(items, list[Event])
