@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from dev.charttools import ROOT
 from player_sessions import schema
 from tests.e2e.contexts import next_release, stand_in, tester
@@ -233,6 +235,16 @@ class Run(Playground):
         expect(job.startswith(f"job.batch/{RELEASE}-schema-2-"), f"the Job is {job}")
         return f"{job}: {last}; {report[0]}"
 
+    def load_workers(self) -> str:
+        """What loadtest/k8s has, smaller: each worker reads back what it was acknowledged."""
+        file = ROOT / "loadtest" / "k8s" / "Dockerfile"
+        self.target.image("player-sessions-load:e2e", ROOT, "--file", str(file))
+        manifests = smaller(self.kubectl("kustomize", str(file.parent)))
+        self.kubectl("apply", "--filename", "-", given=json.dumps(manifests))
+        self.kubectl("wait", "job/load-worker", "--for=condition=complete", "--timeout=4m")
+        audits = self.kubectl("logs", "--selector=app.kubernetes.io/name=load-worker", "--tail=1")
+        return "; ".join(audits.strip().splitlines())
+
     def audit(self) -> str:
         """End the load and read back every session that was ever acknowledged."""
         self.kubectl("exec", "load", "--", "python", "-c", "open('/tmp/stop', 'w')")
@@ -260,8 +272,38 @@ STEPS = (
     Run.network_policy,
     Run.reinstall,
     Run.gitops,
+    Run.load_workers,
     Run.audit,
 )
+
+
+def smaller(manifests: str) -> dict[str, Any]:
+    """The load of loadtest/k8s in the namespace of these tests: two workers, for half a minute."""
+    changed = {
+        "--expect-workers": "2", "--users": "2", "--run-time": "30s", "--host": f"http://{RELEASE}",
+    }  # fmt: skip
+    items = [each for each in yaml.safe_load_all(manifests) if each["kind"] != "Namespace"]
+    for item in items:
+        item["metadata"]["namespace"] = NAMESPACE
+        if item["kind"] != "Job":
+            continue
+        if "completions" in item["spec"]:
+            item["spec"] |= {"completions": 2, "parallelism": 2}
+        item["spec"]["template"]["metadata"]["labels"]["e2e"] = "caller"
+        (pod,) = item["spec"]["template"]["spec"]["containers"]
+        options = [word.partition("=") for word in pod["args"]]
+        pod["args"] = [
+            f"{name}{equals}{changed.get(name, value)}" for name, equals, value in options
+        ]
+        pod |= {"image": "player-sessions-load:e2e", "imagePullPolicy": "IfNotPresent"}
+        del pod["resources"]
+        key = {"secretKeyRef": {"name": f"{RELEASE}-keys", "key": "key"}}
+        pod["env"] = [
+            {"name": "KEEP", "value": "0"},
+            {"name": "TARGET", "value": f"http://{RELEASE}"},
+            {"name": "PLAYER_SESSIONS_LOAD_KEY", "valueFrom": key},
+        ]
+    return {"apiVersion": "v1", "kind": "List", "items": items}
 
 
 def ready_since(pod: dict[str, Any]) -> str:

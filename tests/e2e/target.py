@@ -37,10 +37,10 @@ class Target:
     def down(self) -> None:
         pass
 
-    def image(self, name: str, context: Path) -> None:
+    def image(self, name: str, context: Path, *options: str) -> None:
         """Build `context` as the image `name`, on the service's base, and load it."""
         base = _ARGUMENT.findall((ROOT / "Dockerfile").read_text())[0]
-        run("docker", "build", "-q", "-t", name, "--build-arg", base, str(context))
+        run("docker", "build", "-q", "-t", name, "--build-arg", base, *options, str(context))
         if self.load:
             run(*self.load, name)
 
@@ -87,10 +87,10 @@ class Lab(Target):
     def down(self) -> None:
         run(str(LAB / "cluster"), "down")
 
-    def image(self, name: str, context: Path) -> None:
+    def image(self, name: str, context: Path, *options: str) -> None:
         # No registry is reached: its base has no digest.
         base = ("--build-arg", "PYTHON_IMAGE=python:3.12-slim")
-        archive = run(str(LAB / "images"), "build", name, str(context), *base)
+        archive = run(str(LAB / "images"), "build", name, str(context), *base, *options)
         run(str(LAB / "cluster"), "load", archive.strip())
 
 

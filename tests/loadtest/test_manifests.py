@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -80,6 +81,21 @@ def test_the_master_waits_for_as_many_workers_as_there_are() -> None:
     workers = job("workers")
     assert workers["completions"] == workers["parallelism"]
     assert f"--expect-workers={workers['completions']}" in container("master")["args"]
+
+
+def test_they_load_the_chart_under_its_own_name_and_port() -> None:
+    values = yaml.safe_load((ROOT / "charts" / "player-sessions" / "values.yaml").read_text())
+    assert values["service"]["port"] == 80
+    target = "http://player-sessions.player-sessions.svc"
+    assert f"--host={target}" in container("master")["args"]
+    assert {"name": "TARGET", "value": target} in container("workers")["env"]
+
+
+def test_the_build_context_has_what_the_image_copies() -> None:
+    copied = re.findall(r"^COPY (\S+)", (FOLDER / "Dockerfile").read_text(), re.MULTILINE)
+    taken = (FOLDER / "Dockerfile.dockerignore").read_text().split()
+    assert copied
+    assert {f"!{path}" for path in copied} <= set(taken)
 
 
 def test_pods_may_run_in_a_restricted_namespace() -> None:
