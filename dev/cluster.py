@@ -62,7 +62,7 @@ _JVM = """
 -XX:+ExitOnOutOfMemoryError
 -Dcassandra-foreground=yes
 -Dcassandra.skip_wait_for_gossip_to_settle=0
--Dcassandra.ring_delay_ms=2000
+-Dcassandra.ring_delay_ms=10000
 -Dcassandra.shutdown_announce_in_ms=200
 -Dcassandra.superuser_setup_delay_ms=0
 """
