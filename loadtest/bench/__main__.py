@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import shlex
 import signal
 import subprocess
 import sys
@@ -262,20 +261,13 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def _command(options: argparse.Namespace) -> str:
-    """What was typed, without the folders of whoever typed it."""
-    files = {str(path): path.name for path in (options.json, options.plot, options.against) if path}
-    words = [files.get(word, word) for word in sys.argv[1:]]
-    return shlex.join(["python", "-m", "loadtest.bench", *words])
-
-
 def _finish(options: argparse.Namespace, report: Report) -> int:
     given = {
         name: str(value) if name == "pin" else value
         for name, value in vars(options).items()
         if name not in ("json", "plot", "write", "strict", "against")
     }
-    document = report.document(_command(options), given)
+    document = report.document(page.command("loadtest.bench"), given)
     print(report.tables())
     if options.json:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode(document)) + b"\n")

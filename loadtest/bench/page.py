@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,12 @@ def machine() -> dict[str, str]:
         "Cassandra": jars[0].stem.removeprefix("cassandra-all-"),
         **{name: version(name) for name in _PACKAGES},
     }
+
+
+def command(program: str) -> str:
+    """What was typed, without the folders of whoever typed it."""
+    words = [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]
+    return shlex.join(["python", "-m", program, *words])
 
 
 def _processor() -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import shlex
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -264,7 +263,7 @@ def main() -> int:
     if options.write:
         document: dict[str, Any] = {
             "date": datetime.now(UTC).isoformat(timespec="minutes"),
-            "command": shlex.join(["python", "-m", "loadtest.overload", *sys.argv[1:]]),
+            "command": page.command("loadtest.overload"),
             "machine": page.machine(),
         }
         page.write(PAGE, document, tables(measured), marker="overload")

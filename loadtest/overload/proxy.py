@@ -31,10 +31,16 @@ class Proxy:
     def run(self) -> None:
         """Until `stop`."""
         self._loop.run_forever()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0.1))
+        self._loop.run_until_complete(self._end())
         self._loop.close()
+
+    async def _end(self) -> None:
+        await self._refuse()
+        await asyncio.sleep(0.1)  # connections end by themselves; asyncio reports a cancelled one
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import signal
 import sys
 import tempfile
@@ -132,7 +131,7 @@ def main() -> int:
     if options.write:
         document: dict[str, Any] = {
             "date": datetime.now(UTC).isoformat(timespec="minutes"),
-            "command": shlex.join(["python", "-m", "tests.faults", *sys.argv[1:]]),
+            "command": page.command("tests.faults"),
             "machine": page.machine(),
         }
         for marker, loses in (("faults", False), ("periodic", True)):

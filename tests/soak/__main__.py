@@ -12,7 +12,6 @@ import asyncio
 import gzip
 import os
 import random
-import shlex
 import sys
 import tempfile
 import time
@@ -201,7 +200,7 @@ def main() -> int:
     if options.write:
         document: dict[str, Any] = {
             "date": datetime.now(UTC).isoformat(timespec="minutes"),
-            "command": shlex.join(["python", "-m", "tests.soak", *sys.argv[1:]]),
+            "command": page.command("tests.soak"),
             "machine": page.machine(),
         }
         page.write(PAGE, document, table(samples), marker="soak")
