@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,10 @@ from tests.support import Server, Service, apply_schema, new_keyspace, variables
 # A service that runs already, such as one in a cluster (`make e2e`).
 _TEST = "PLAYER_SESSIONS_DEV_TEST"
 TEST_URL = os.environ.get(f"{_TEST}_URL")
+
+
+# A shell that starts `make test` in the background has it ignore SIGINT, and all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -69,30 +69,34 @@ def fit(one: float, ten: float) -> Cost:
     return Cost(request, max(0.0, one - request))
 
 
+def _between(costs: list[Cost], replication: int) -> Cost:
+    """On the line through those at RF 1 and RF 3."""
+    steps = (replication - 1) / 2
+    pairs = zip(*costs, strict=True)
+    return Cost(*(max(0.0, one + (other - one) * steps) for one, other in pairs))
+
+
 class Model:
     """What the measurements of 1 node (RF 1) and 3 nodes (RF 3) say of any other size."""
 
     def __init__(self, measured: Measured) -> None:
         self.measured = measured
         runs = {(run.nodes, run.batch): run for run in measured.runs}
-        self._single, self._three = (
-            fit(runs[nodes, 1].cassandra_us, runs[nodes, 10].cassandra_us) for nodes in (1, 3)
+        self._service, self._cassandra = (
+            [fit(getattr(runs[n, 1], of), getattr(runs[n, 10], of)) for n in (1, 3)]
+            for of in ("service_us", "cassandra_us")
         )
-        services = [fit(runs[n, 1].service_us, runs[n, 10].service_us) for n in (1, 3)]
-        self.service = Cost(*(sum(each) / 2 for each in zip(*services, strict=True)))
         reads = {each.nodes: each for each in measured.reads}
         self.read_service = (reads[1].service_us + reads[3].service_us) / 2
         self._reads = {n: reads[n].cassandra_us for n in (1, 3)}
 
+    def service(self, replication: int) -> Cost:
+        """A line through RF 1 and RF 3: a slower quorum makes smaller groups and more wake-ups."""
+        return _between(self._service, replication)
+
     def cassandra(self, replication: int) -> Cost:
         """Of all nodes together, a line through RF 1 and RF 3."""
-        steps = (replication - 1) / 2
-        return Cost(
-            *(
-                max(0.0, one + (three - one) * steps)
-                for one, three in zip(self._single, self._three, strict=True)
-            )
-        )
+        return _between(self._cassandra, replication)
 
     def read_cassandra(self, replication: int) -> float:
         return self._reads[1] + (self._reads[3] - self._reads[1]) * (replication - 1) / 2
@@ -108,7 +112,7 @@ class Model:
     def predict(self, nodes: int, replication: int, batch: int) -> tuple[float, float]:
         """(service, Cassandra) µs per event; the number of nodes only spreads it."""
         del nodes
-        return self.service.of(batch), self.cassandra(replication).of(batch)
+        return self.service(replication).of(batch), self.cassandra(replication).of(batch)
 
 
 class Demand(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,7 +162,9 @@ def kept_days(demand: Demand) -> float:
 def plan(model: Model, demand: Demand) -> Plan:
     """What carries the demand."""
     rate, reads = demand.events_per_second, demand.reads_per_second
-    service_us = rate * model.service.of(demand.batch) + reads * model.read_service
+    service_us = (
+        rate * model.service(demand.replication).of(demand.batch) + reads * model.read_service
+    )
     cassandra_us = rate * model.cassandra(demand.replication).of(demand.batch)
     cassandra_us += reads * model.read_cassandra(demand.replication)
     service, cassandra = (us / 1e6 / demand.machine for us in (service_us, cassandra_us))
