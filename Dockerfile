@@ -1,12 +1,12 @@
-# The service's image. `docker build .` makes the runtime, `--target dev` the one for skaffold dev.
-# A mirror of the base, or a base of your own: --build-arg PYTHON_IMAGE=…
+# The service's image. `docker build .` builds the runtime, and `--target dev` the image for skaffold dev.
+# To use a mirror of the base, or a base of your own: --build-arg PYTHON_IMAGE=…
 ARG PYTHON_IMAGE=docker.io/library/python:3.12.14-slim-bookworm@sha256:782412e85d0f0984994c290652577d4018aff08145c85b262bb63dc0c7522254
 
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 
-# The dependencies: a layer that only a new lock file changes.
+# The dependencies, in a layer that changes only with the lock file.
 FROM build AS dependencies
 COPY requirements/service.txt .
 RUN python -m venv --without-pip /app \
@@ -14,7 +14,7 @@ RUN python -m venv --without-pip /app \
     && find /app -name '*.pyx' -delete -o -name '*.pxd' -delete \
     && python -m compileall -q --invalidation-mode unchecked-hash /app/lib
 
-# What is in it, from the same lock file.
+# The SBOM, made from the same lock file.
 FROM build AS sbom
 COPY requirements/sbom.txt .
 RUN pip install --require-hashes -r sbom.txt
@@ -22,7 +22,7 @@ COPY requirements/service.txt pyproject.toml ./
 RUN cyclonedx-py requirements service.txt --pyproject pyproject.toml --mc-type application \
     --output-reproducible --of JSON -o sbom.cdx.json
 
-# The service itself: the thin layer, CQL included.
+# The service itself, with its CQL, in a thin layer.
 FROM dependencies AS code
 COPY requirements/build.txt .
 RUN pip install --require-hashes -r build.txt
@@ -51,8 +51,8 @@ LABEL org.opencontainers.image.title="player-sessions" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}"
 
-# For `skaffold dev`: sources that may be written and shadow the installed ones. The chart's value
-# `command` starts them with a reload: watchfiles --filter python "player-sessions serve" /src
+# For `skaffold dev`: writable sources that shadow the installed ones. The chart's value `command` starts
+# the service so that it reloads: watchfiles --filter python "player-sessions serve" /src
 FROM runtime AS dev
 USER 0:0
 COPY requirements/reload.txt /tmp/

@@ -8,7 +8,7 @@ DEV := $(VENV)/.dev-installed
 RUN := $(VENV)/.run-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format coverage bench load overload faults fuzz soak audit chart e2e tools swagger lock docs version clean wipe
+.PHONY: help run test check unit format coverage guards bench load overload faults fuzz soak audit chart e2e tools swagger uplot lock docs version clean wipe
 
 help: ## List the commands
 	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -24,13 +24,22 @@ check: $(DEV) ## Format, lint, types and import contracts, without changing anyt
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+UNIT = tests/unit tests/property tests/soak tests/faults/test_checker.py \
+  tests/dev/test_charttools.py tests/dev/test_version.py \
+  tests/loadtest/test_play.py tests/loadtest/test_verdict.py tests/operations/test_dashboard.py
+unit: $(DEV) ## The tests that need no Cassandra and no browser: seconds
+	$(BIN)/pytest -q $(UNIT) $(wildcard tests/guards)
+
 coverage: $(DEV) tools ## All tests against a real Cassandra, with coverage
 	rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
-format: $(DEV) ## Format the sources and mend what the linter can
+guards: $(DEV) ## Run the tests that hold us to our libraries' private names
+	$(BIN)/pytest tests/guards
+
+format: $(DEV) ## Format the sources and fix what the linter can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -40,14 +49,15 @@ bench: $(DEV) ## Measure this service beside the original's design, on one Cassa
 overload: $(DEV) ## Measure the service at five times what its store can do
 	$(BIN)/python -m loadtest.overload
 
-faults: $(DEV) ## Put faults on three nodes under load, audit, write docs/reliability.md (root; 30 min)
-	$(BIN)/python -m tests.faults --write
+faults: $(DEV) ## Put faults on three nodes under load, audit, write docs/reliability.md; lose a data centre (root; 30 min)
+	$(BIN)/python -m loadtest.faults --write
+	$(BIN)/pytest -m long
 
 fuzz: $(DEV) ## Send nearly right requests for MINUTES=5
-	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),5)
+	$(BIN)/python -m loadtest.fuzz --minutes $(or $(MINUTES),5)
 
 soak: $(DEV) ## Hold a steady load for MINUTES=30; fails where memory, files or latency rise
-	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) --write
+	$(BIN)/python -m loadtest.soak --minutes $(or $(MINUTES),30) --write
 
 audit: ## Look the locked dependencies up among known weaknesses; asks PyPI for each
 	$(PYTHON) -m venv $(VENV)/audit
@@ -59,7 +69,10 @@ tools: ## Find the programs that tests need, or install them (root on Debian); e
 	@$(PYTHON) dev/toolchain.py
 
 swagger: $(DEV) ## Take the scripts of the page /docs from npm again: the same, or `version=5.35.0`
-	$(BIN)/python dev/swagger.py $(if $(version),--version $(version))
+	$(BIN)/python dev/bundles.py swagger-ui-dist $(if $(version),--version $(version))
+
+uplot: $(DEV) ## Take the charts of the page for people from npm again: the same, or `version=1.6.32`
+	$(BIN)/python dev/bundles.py uplot $(if $(version),--version $(version))
 
 TARGET ?= http://127.0.0.1:8080
 load: $(DEV) ## Load `make run`, or TARGET=https://…, for 30 s, then prove that nothing was lost
@@ -70,6 +83,7 @@ load: $(DEV) ## Load `make run`, or TARGET=https://…, for 30 s, then prove tha
 docs: $(DEV) ## Write the pages that are made from the code
 	$(BIN)/player-sessions settings --markdown > docs/settings.md
 	$(BIN)/player-sessions metrics > docs/metrics.md
+	$(BIN)/python -m dev.pages
 	$(BIN)/python dev/dashboard.py > charts/player-sessions/files/dashboard.json
 	$(BIN)/python dev/chart.py --write
 
@@ -80,7 +94,7 @@ e2e: $(DEV) ## Try image, chart and service on a real Kubernetes. Options: E2E='
 	$(BIN)/python -m tests.e2e $(E2E)
 
 COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
-lock: $(DEV) ## Pin all dependencies anew, with hashes
+lock: $(DEV) ## Pin all dependencies again, with hashes
 	$(BIN)/pip install -q --disable-pip-version-check uv
 	$(COMPILE) pyproject.toml -o requirements/service.txt
 	$(COMPILE) pyproject.toml --extra loadtest -c requirements/service.txt -o requirements/loadtest.txt

@@ -1,8 +1,8 @@
-"""A real Apache Cassandra without containers: 1..N nodes on 127.0.0.1..N. Standard library only.
+"""A real Apache Cassandra without containers: nodes 1..N on 127.0.0.1..N. Standard library only.
 
-Configured as K8ssandra configures a 5.0 node (`cassandra_latest.yaml`), but for the commit log:
-mmap and batch, since one replica must not forget what it acknowledged. Nodes end with the process
-that started them, however that ends. Not a tool for production.
+The nodes are configured as K8ssandra configures a 5.0 node (`cassandra_latest.yaml`), except for
+the commit log: mmap and batch, since a single replica must not lose what it acknowledged. Nodes end
+with the process that started them, however that ends. This is not a tool for production.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from dev.toolchain import MissingTool, say
 START_SECONDS = 180
 STOP_SECONDS = 30
 PORT_SECONDS = 10
-# Cassandra's conf/jvm17-server.options, and what several quick nodes need.
+# The options of Cassandra's conf/jvm17-server.options, and some for small nodes that start fast.
 _JVM = """
 -Djdk.attach.allowAttachSelf=true
 --add-exports java.base/jdk.internal.misc=ALL-UNNAMED
@@ -74,6 +74,32 @@ _LOGBACK = """<configuration>
   <root level="INFO"><appender-ref ref="OUT"/></root>
 </configuration>
 """
+# Settings from cassandra_latest.yaml.
+_LATEST = {
+    "memtable": {
+        "configurations": {
+            "skiplist": {"class_name": "SkipListMemtable"},
+            "trie": {"class_name": "TrieMemtable"},
+            "default": {"inherits": "trie"},
+        }
+    },
+    "memtable_allocation_type": "offheap_objects",
+    "sstable": {"selected_format": "bti"},
+    "storage_compatibility_mode": "NONE",
+    "default_compaction": {
+        "class_name": "UnifiedCompactionStrategy",
+        "parameters": {
+            "scaling_parameters": "T4",
+            "max_sstables_to_compact": 64,
+            "target_sstable_size": "1GiB",
+            "sstable_growth": 0.3333333333333333,
+            "min_sstable_size": "100MiB",
+        },
+    },
+    "uuid_sstable_identifiers_enabled": True,
+    "trickle_fsync": True,
+    "key_cache_size": "0MiB",
+}
 
 
 class NodeFailed(Exception):
@@ -81,15 +107,16 @@ class NodeFailed(Exception):
 
 
 class Cluster:
-    """Nodes 1..`nodes` in `folder`, their data kept until `wipe`.
+    """Nodes 1..`nodes` in `folder`; their data stay until `wipe`.
 
-    auth: PasswordAuthenticator and CassandraAuthorizer, superuser cassandra/cassandra.
-    relaxed: commit log synced every 10 s, for measuring the service's own cost.
+    auth: PasswordAuthenticator and CassandraAuthorizer, with the superuser cassandra/cassandra.
+    relaxed: sync the commit log every 10 s, to measure the service's own cost.
+    datacenters: share the nodes out equally to dc1, dc2 and so on, in their order.
     native_port: 0 for any free one. first_address: the n of the first node's 127.0.0.n.
     proxied: clients are told that node n is at 127.0.1.n, where a proxy must listen.
-    yaml: settings of cassandra.yaml over ours.
+    yaml: settings of cassandra.yaml that override ours.
 
-    Start nodes from a thread that lives as long as they shall: Linux ends them with it.
+    Start nodes from a thread that lives as long as they must: Linux ends them with that thread.
     """
 
     def __init__(
@@ -97,6 +124,7 @@ class Cluster:
         folder: Path,
         *,
         nodes: int = 1,
+        datacenters: int = 1,
         auth: bool = False,
         relaxed: bool = False,
         native_port: int = 0,
@@ -107,6 +135,7 @@ class Cluster:
     ) -> None:
         self.folder = folder.absolute()
         self.nodes = nodes
+        self.datacenters = datacenters
         self.auth = auth
         self.relaxed = relaxed
         self.heap_mb = heap_mb or (512 if nodes == 1 else 384)
@@ -139,17 +168,22 @@ class Cluster:
         return f"127.0.0.{self.first_address + node - 1}"
 
     def public_address(self, node: int) -> str:
-        """Where clients look for the node."""
+        """Return the address at which clients look for the node."""
         return f"127.0.{int(self.proxied)}.{self.first_address + node - 1}"
 
+    def datacenter(self, number: int) -> range:
+        """Return the numbers of the nodes of the datacenter dc<number>."""
+        size = self.nodes // self.datacenters
+        return range((number - 1) * size + 1, number * size + 1)
+
     def start(self) -> None:
-        """All nodes, until each answers; raises NodeFailed, MissingTool or BlockingIOError."""
+        """Start all nodes and wait for them; raise NodeFailed, MissingTool or BlockingIOError."""
         self._hold()
         try:
             self.start_node(1)
             for node in range(2, self.nodes + 1):
                 self.start_node(node, wait=False)
-                time.sleep(1)  # nodes that join in the same instant disturb one another
+                time.sleep(1)  # nodes that join at the same instant disturb each other
             for node in range(2, self.nodes + 1):
                 self.wait_node(node)
         except BaseException:
@@ -159,7 +193,7 @@ class Cluster:
     def start_node(
         self, node: int, *, wait: bool = True, environ: Mapping[str, str] | None = None
     ) -> None:
-        """`environ`: variables of this process, beside ours."""
+        """Start a node; `environ` adds variables to those of this process."""
         self._hold()
         base = self.folder / f"node{node}"
         (base / "tmp").mkdir(parents=True, exist_ok=True)
@@ -186,7 +220,7 @@ class Cluster:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # a terminal's Ctrl-C is for the owner, who stops nodes
+                start_new_session=True,  # on Ctrl-C the owner of the cluster stops the nodes
                 preexec_fn=end_with_parent(os.getpid()),
             )
         (self.folder / "ports.json").write_text(
@@ -196,7 +230,7 @@ class Cluster:
             self.wait_node(node)
 
     def wait_node(self, node: int) -> None:
-        """Until it answers CQL, with authentication until its superuser can log in."""
+        """Wait until the node answers CQL and, with authentication, its superuser can log in."""
         until = time.monotonic() + START_SECONDS
         process = self._processes[node]
         while not _answers(self.address(node), self.native_port, login=self.auth):
@@ -213,7 +247,7 @@ class Cluster:
         return self._processes[node].pid
 
     def stop_node(self, node: int) -> None:
-        """SIGTERM, and SIGKILL when that takes too long."""
+        """Stop a node with SIGTERM, and with SIGKILL if that takes too long."""
         process = self._processes.pop(node)
         process.send_signal(signal.SIGCONT)
         process.terminate()
@@ -245,7 +279,7 @@ class Cluster:
             self._release()
 
     def nodetool(self, *arguments: str, node: int = 1) -> str:
-        """Its output; raises CalledProcessError."""
+        """Run nodetool and return its output; raise CalledProcessError."""
         command = self.nodetool_command(*arguments, node=node)
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
@@ -260,7 +294,7 @@ class Cluster:
         return self._tool("NodeTool", "-h", "127.0.0.1", "-p", port, *arguments)
 
     def sstabledump(self, file: Path) -> str:
-        """The JSON of an SSTable's rows; raises CalledProcessError."""
+        """Return an SSTable's rows as JSON; raise CalledProcessError."""
         command = self._tool("SSTableExport", str(file))
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
@@ -279,7 +313,7 @@ class Cluster:
         ]
 
     def _hold(self) -> None:
-        """Take the folder for this object, or raise BlockingIOError."""
+        """Lock the folder for this object, or raise BlockingIOError."""
         if self._held is None:
             held = contextlib.ExitStack()
             held.enter_context(toolchain.locked(self.folder / "lock", wait=False))
@@ -298,7 +332,7 @@ class Cluster:
         return ports
 
     def _await_free(self, address: str, port: int) -> None:
-        """Wait a little for a node that is just ending; raises NodeFailed."""
+        """Wait a little for a node that is ending; raise NodeFailed."""
         until = time.monotonic() + PORT_SECONDS
         while not _is_free(address, port):
             if time.monotonic() > until:
@@ -311,8 +345,16 @@ class Cluster:
     def _write_configuration(self, node: int, base: Path) -> None:
         # JSON is YAML.
         (base / "cassandra.yaml").write_text(json.dumps(self._configuration(node), indent=1))
-        (base / "rackdc.properties").write_text(f"dc=dc1\nrack=r{node}\n")
+        number, position, _ = self._place(node)
+        (base / "rackdc.properties").write_text(f"dc=dc{number}\nrack=r{position + 1}\n")
         (base / "logback.xml").write_text(_LOGBACK)
+
+    def _place(self, node: int) -> tuple[int, int, int]:
+        """Return the node's datacenter, its position therein and its token."""
+        size = self.nodes // self.datacenters
+        number, position = (node - 1) // size + 1, (node - 1) % size
+        # Each datacenter has a ring of its own, but no token may occur twice.
+        return number, position, position * 2**64 // size - 2**63 + number - 1
 
     def _configuration(self, node: int) -> dict[str, Any]:
         base = self.folder / f"node{node}"
@@ -321,8 +363,8 @@ class Cluster:
         return {
             "cluster_name": "player-sessions",
             "num_tokens": 1,
-            "initial_token": str((node - 1) * 2**64 // self.nodes - 2**63),
-            "auto_bootstrap": False,  # all nodes begin empty, with the tokens they keep
+            "initial_token": str(self._place(node)[2]),
+            "auto_bootstrap": False,  # all nodes start empty and have fixed tokens
             "partitioner": "org.apache.cassandra.dht.Murmur3Partitioner",
             "endpoint_snitch": "GossipingPropertyFileSnitch",
             "seed_provider": [
@@ -341,37 +383,14 @@ class Cluster:
             "hints_directory": str(base / "hints"),
             "saved_caches_directory": str(base / "saved_caches"),
             "cdc_raw_directory": str(base / "cdc_raw"),
-            # what cassandra_latest.yaml chooses
-            "memtable": {
-                "configurations": {
-                    "skiplist": {"class_name": "SkipListMemtable"},
-                    "trie": {"class_name": "TrieMemtable"},
-                    "default": {"inherits": "trie"},
-                }
-            },
-            "memtable_allocation_type": "offheap_objects",
-            "sstable": {"selected_format": "bti"},
-            "storage_compatibility_mode": "NONE",
-            "default_compaction": {
-                "class_name": "UnifiedCompactionStrategy",
-                "parameters": {
-                    "scaling_parameters": "T4",
-                    "max_sstables_to_compact": 64,
-                    "target_sstable_size": "1GiB",
-                    "sstable_growth": 0.3333333333333333,
-                    "min_sstable_size": "100MiB",
-                },
-            },
-            "uuid_sstable_identifiers_enabled": True,
-            "trickle_fsync": True,
-            "key_cache_size": "0MiB",
-            # what K8ssandra's cassandraYaml has of ours
+            **_LATEST,
+            # settings of our K8ssandra manifests
             "commitlog_disk_access_mode": "mmap",
             **self._commitlog_sync(),
             "batch_size_warn_threshold": "64KiB",
             "batch_size_fail_threshold": "640KiB",
-            "unlogged_batch_across_partitions_warn_threshold": 128,
-            # small machine
+            "unlogged_batch_across_partitions_warn_threshold": 192,
+            # settings for a small machine
             "commitlog_segment_size": "8MiB",
             "commitlog_total_space": "256MiB",
             "concurrent_compactors": 1,
@@ -405,16 +424,16 @@ def end_with_parent(parent: int) -> Callable[[], None]:
 
     def prepare() -> None:
         prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:  # it ended before that took hold
+        if os.getppid() != parent:  # the parent ended before prctl took effect
             os._exit(1)
 
     return prepare
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that nobody has now, each with 20 from it on (JMX of more nodes).
+    """Return free ports, each with 20 free ones after it (JMX of more nodes).
 
-    Below those that Linux gives to outgoing connections, of which one may come at any time.
+    They lie below the ports that Linux uses for outgoing connections, which may appear at any time.
     """
     ports: list[int] = []
     while len(ports) < count:
@@ -439,7 +458,7 @@ _STARTUP, _AUTHENTICATE, _OPTIONS, _SUPPORTED, _AUTH_RESPONSE, _AUTH_SUCCESS = 1
 
 
 def _answers(address: str, port: int, *, login: bool) -> bool:
-    """Whether the node speaks CQL (native protocol v4, its sections 4.1.1-4.1.3)."""
+    """Return whether the node speaks CQL (native protocol v4, sections 4.1.1-4.1.3)."""
     try:
         with socket.create_connection((address, port), timeout=5) as connection:
             if not login:
@@ -456,7 +475,7 @@ def _answers(address: str, port: int, *, login: bool) -> bool:
 
 
 def _ask(connection: socket.socket, opcode: int, body: bytes) -> int:
-    """The opcode of the answer."""
+    """Send a request and return the opcode of the answer."""
     connection.sendall(_HEADER.pack(4, 0, 0, opcode, len(body)) + body)
     with connection.makefile("rb") as answer:
         head = answer.read(_HEADER.size)
@@ -468,10 +487,10 @@ def _ask(connection: socket.socket, opcode: int, body: bytes) -> int:
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         description="A real Cassandra on this machine, without containers.",
-        epilog="example: python dev/cluster.py run --nodes 3 --folder .cassandra/three",
+        epilog="Example: python dev/cluster.py run --nodes 3 --folder .cassandra/three",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     default = toolchain.HOME / "run"
@@ -482,7 +501,7 @@ def main() -> int:
         "setup": ("fetch Java and Cassandra", "python dev/cluster.py setup"),
     }
     made = {
-        name: commands.add_parser(name, help=text, epilog=f"example: {example}")
+        name: commands.add_parser(name, help=text, epilog=f"Example: {example}")
         for name, (text, example) in helps.items()
     }
     for name in ("run", "nodetool", "wipe"):
@@ -490,11 +509,20 @@ def main() -> int:
             "--folder", type=Path, default=default, help="where data lives (%(default)s)"
         )
     run = made["run"]
-    run.add_argument("--nodes", type=int, default=1, help="how many (%(default)s)")
+    run.add_argument("--nodes", type=int, default=1, help="number of nodes (%(default)s)")
+    run.add_argument(
+        "--datacenters", type=int, default=1, help="share the nodes out to dc1 to dcN (%(default)s)"
+    )
     run.add_argument("--port", type=int, default=9042, help="native port (%(default)s)")
-    run.add_argument("--auth", action="store_true", help="with logins, as cassandra/cassandra")
-    run.add_argument("--relaxed", action="store_true", help="periodic commit log, for benchmarks")
-    made["nodetool"].add_argument("--node", type=int, default=1, help="which (%(default)s)")
+    run.add_argument(
+        "--auth", action="store_true", help="ask for logins; the superuser is cassandra/cassandra"
+    )
+    run.add_argument(
+        "--relaxed", action="store_true", help="sync the commit log every 10 s, for benchmarks"
+    )
+    made["nodetool"].add_argument(
+        "--node", type=int, default=1, help="number of the node (%(default)s)"
+    )
     made["nodetool"].add_argument("arguments", nargs=argparse.REMAINDER)
     try:
         return _execute(parser.parse_args())
@@ -522,6 +550,7 @@ def _run(options: argparse.Namespace) -> None:
     cluster = Cluster(
         options.folder,
         nodes=options.nodes,
+        datacenters=options.datacenters,
         auth=options.auth,
         relaxed=options.relaxed,
         native_port=options.port,

@@ -1,6 +1,6 @@
 """Panels, queries and layout of a Grafana dashboard, as plain JSON. Standard library only.
 
-What is shown is in `dashboard.py`; here is how Grafana wants to be told.
+`dashboard.py` defines the panels; this module writes them in Grafana's form.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ def over(how: str, name: str, match: str = "") -> str:
 
 
 def share(of: str, match: str, by: str = "", within: str = "") -> str:
-    """The share of a counter's increase that also matches `match`."""
+    """Return the share of a counter's increase that also matches `match`."""
     both = ",".join(filter(None, (within, match)))
     return f"{per_second(of, by, both)} / {per_second(of, by, within)}"
 
 
 def quantiles(name: str, by: str = "", match: str = "", of: str = "0.5 0.9 0.99") -> list[Target]:
-    """One target for each quantile, or with `by` for one quantile by that label."""
+    """Return one target per quantile, or with `by` one per value of that label."""
     labels = ", ".join(filter(None, ("le", by)))
     rate = per_second(f"{name}_bucket", labels, match)
     return [
@@ -124,7 +124,7 @@ def _panel(
 
 
 def laid_out(rows: dict[str, list[Panel]]) -> list[Panel]:
-    """All panels with ids and places, each row under its heading."""
+    """Return all panels with ids and positions, each row under its heading."""
     panels: list[Panel] = []
     y = 0
     for title, row in rows.items():
@@ -167,7 +167,7 @@ def variable(name: str, label: str, match: str, **more: Any) -> dict[str, Any]:
 
 
 def dashboard(rows: dict[str, list[Panel]]) -> dict[str, Any]:
-    """What Grafana imports: `rows` of panels under their headings."""
+    """Return what Grafana imports: `rows` of panels under their headings."""
     return {
         "uid": "player-sessions",
         "title": "player-sessions",

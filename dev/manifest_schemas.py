@@ -1,5 +1,7 @@
-"""JSON schemas of Kubernetes' and its extensions' objects for kubeconform, which knows them else
-only from the internet. Made from the sources of pinned Go modules, closed against unknown fields.
+"""JSON schemas of the objects of Kubernetes and its extensions, for kubeconform.
+
+kubeconform would otherwise get them from the internet. They are made from the sources of pinned Go
+modules, and refuse unknown fields.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from dev.charttools import BUILT, go_module
 from dev.toolchain import locked, say
 
 KUBERNETES = "k8s.io/kubernetes@v1.33.13"
-# The CRDs' modules and where they lie in them.
+# The Go modules with the CRDs, and the CRDs' folders in them.
 EXTENSIONS = {
     "sigs.k8s.io/gateway-api@v1.4.0": "config/crd/standard/*_httproutes.yaml",
     "github.com/prometheus-operator/prometheus-operator@v0.85.0": (
@@ -31,7 +33,7 @@ Schema = dict[str, Any]
 
 
 def location() -> str:
-    """The argument of kubeconform's `-schema-location`."""
+    """Return the argument of kubeconform's `-schema-location`."""
     folder = BUILT / "schemas"
     stamp = json.dumps([KUBERNETES, EXTENSIONS])
     with locked(BUILT / "schemas.lock"):
@@ -69,7 +71,7 @@ def _extensions() -> Iterator[tuple[str, Schema]]:
 
 
 def _closed(schema: Any) -> Any:
-    """The same, but an object with known fields has no others, as the API server has it."""
+    """Return the schema without unknown fields where fields are known, as the API server has it."""
     if isinstance(schema, list):
         return [_closed(part) for part in schema]
     if not isinstance(schema, dict):
@@ -83,7 +85,7 @@ def _closed(schema: Any) -> Any:
 
 
 def _reached(schema: Schema, definitions: dict[str, Schema]) -> dict[str, Schema]:
-    """The definitions that `schema` refers to, themselves and through others."""
+    """Return the definitions that `schema` refers to, directly or through others."""
     found: dict[str, Schema] = {}
     waiting = [schema]
     while waiting:

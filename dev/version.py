@@ -1,6 +1,6 @@
-"""One version in all places: the package, its metadata, the chart and the changelog.
+"""The one version in all places: the package, its metadata, the chart and the changelog.
 
-Standard library only, so that a release job can ask it before anything is installed.
+Standard library only, so that a release job can use it before anything is installed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-# Each pattern's group is the version, and stands once in its file.
+# The group of each pattern is the version; each pattern matches once in its file.
 PLACES = {
     "pyproject.toml": [r'^version = "(.+)"$'],
     "service/player_sessions/__init__.py": [r'^__version__ = "(.+)"$'],
@@ -28,11 +28,11 @@ UNRELEASED = "## Unreleased\n"
 
 
 class Disagreement(Exception):
-    """The places cannot be brought or kept together; the message says which and what to do."""
+    """The places cannot be made to agree; the message says which ones and what to do."""
 
 
 def current(root: Path) -> str:
-    """The version that all places have; raises Disagreement."""
+    """Return the version that all places have; raise Disagreement."""
     found = {
         f"{name}: {re.match('[^:= ]+', pattern.lstrip('^'))[0]}": once(root / name, pattern)[1]  # type: ignore[index]
         for name, patterns in PLACES.items()
@@ -56,7 +56,7 @@ def once(file: Path, pattern: str) -> re.Match[str]:
 
 
 def change(root: Path, version: str, today: date) -> None:
-    """Write `version` everywhere, and date what the changelog has as unreleased."""
+    """Write `version` everywhere, and date the unreleased part of the changelog."""
     before = current(root)
     text = (root / CHANGELOG).read_text()
     if not re.fullmatch(VERSION, version):
@@ -79,7 +79,7 @@ def numbers(version: str) -> list[int]:
 
 
 def notes(root: Path) -> str:
-    """What the changelog says of the newest release."""
+    """Return the changelog's text of the newest release."""
     _, _, text, *_ = [*RELEASE.split((root / CHANGELOG).read_text()), "", ""]
     return text.strip()
 
@@ -87,7 +87,7 @@ def notes(root: Path) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(
         description="Print the version that all places agree on, or set it in all of them.",
-        epilog="example: make version VERSION=1.2.0",
+        epilog="Example: make version VERSION=1.2.0",
     )
     parser.add_argument("version", nargs="?", help="new version, such as 1.2.0")
     parser.add_argument("--notes", action="store_true", help="print the newest release's changes")

@@ -15,7 +15,7 @@ from loadtest.harness import FOLDER
 
 
 def main() -> int:
-    """The exit code: 0 thresholds held, 1 breached, 2 wrong use."""
+    """Run the scenario; return 0 if its thresholds held, 1 if breached, 2 for wrong use."""
     scenarios = {path.stem: path for path in sorted(FOLDER.glob("[a-z]*.py"))}
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name not in scenarios:
@@ -24,7 +24,7 @@ def main() -> int:
             about = ast.get_docstring(ast.parse(path.read_text())) or ""
             print(f"  {each:8} {about.splitlines()[0]}")
         print(
-            "\nexample: python -m loadtest steady -u 5 -t 60s --headless"
+            "\nExample: python -m loadtest steady -u 5 -t 60s --headless"
             " --host http://127.0.0.1:8080\nall options: python -m loadtest steady --help"
         )
         return 0 if name in ("-h", "--help") else 2

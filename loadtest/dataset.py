@@ -1,7 +1,7 @@
-"""Makes data in the original data set's form: JSON Lines, one event per line, shuffled.
+"""Make data in the original data set's form: JSON Lines, one event per line, shuffled.
 
 Players are 32 hexadecimal digits, times have whole seconds and no offset, ends have no country.
-The same options make the same data, but for times that count from now.
+The same options make the same data, except for times that are relative to now.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MEDIAN_SECONDS, _SIGMA = 660.0, 1.0
 
 
 def events(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The start and end of every session, in the order in which they stand in the file."""
+    """Return the start and end of every session, in the order of the file."""
     draw = random.Random(options.seed)
     newest = datetime.fromisoformat(options.until).replace(tzinfo=None)
     players = [UUID(int=draw.getrandbits(128), version=4).hex for _ in range(options.players)]
@@ -59,7 +59,7 @@ def events(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def lines(made: list[dict[str, Any]], batch: int) -> Iterator[bytes]:
-    """One event per line, or for `batch` > 1 that many as `{"rows": […]}`."""
+    """Yield one event per line, or with `batch` > 1 that many as `{"rows": […]}`."""
     if batch == 1:
         yield from (json.dumps(event).encode() + b"\n" for event in made)
         return
@@ -73,7 +73,7 @@ def opened(name: str) -> Iterator[IO[bytes]]:
     if name == "-":
         yield sys.stdout.buffer
     elif name.endswith(".gz"):
-        # No time in the file's head: the same options make the same bytes.
+        # Leave the time out of gzip's header, so that the same options make the same bytes.
         with gzip.GzipFile(name, "wb", mtime=0) as file:
             yield file  # type: ignore[misc]
     elif name.endswith(".bz2"):
@@ -87,21 +87,31 @@ def opened(name: str) -> Iterator[IO[bytes]]:
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         description=__doc__,
-        epilog="example: python -m loadtest.dataset --sessions 100000 -o events.jsonl.gz",
+        epilog="Example: python -m loadtest.dataset --sessions 100000 -o events.jsonl.gz",
     )
     now = datetime.now(UTC).replace(tzinfo=None, microsecond=0).isoformat()
     add = made.add_argument
-    add("--sessions", type=int, default=10_000, help="how many (%(default)s)")
-    add("--players", type=int, default=1000, help="how many (%(default)s)")
-    add("--zipf", type=float, default=0.8, help="how unequally they play (%(default)s)")
-    add("--days", type=int, default=360, help="over how many days back (%(default)s)")
+    add("--sessions", type=int, default=10_000, help="number of sessions (%(default)s)")
+    add("--players", type=int, default=1000, help="number of players (%(default)s)")
+    add(
+        "--zipf",
+        type=float,
+        default=0.8,
+        help="exponent of how unequally players play (%(default)s)",
+    )
+    add("--days", type=int, default=360, help="how many days back they reach (%(default)s)")
     add("--until", default=now, help="time of the newest end, ISO 8601 (now)")
     add("--duplicates", type=float, default=0.0, help="share of events sent twice (%(default)s)")
-    add("--unfinished", type=float, default=0.02, help="share without an end (%(default)s)")
+    add(
+        "--unfinished",
+        type=float,
+        default=0.02,
+        help="share of sessions without an end (%(default)s)",
+    )
     add("--batch", type=int, default=1, choices=range(1, 11), help="events per line (%(default)s)")
-    add("--sorted", action="store_true", help="by time, instead of shuffled")
-    add("--seed", type=int, default=1, help="another seed, other data (%(default)s)")
-    add("-o", "--output", default="-", help="a file, .gz and .bz2 too; standard output without")
+    add("--sorted", action="store_true", help="sort by time instead of shuffling")
+    add("--seed", type=int, default=1, help="another seed makes other data (%(default)s)")
+    add("-o", "--output", default="-", help="a file, also .gz or .bz2 (standard output)")
     return made
 
 

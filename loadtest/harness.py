@@ -1,8 +1,8 @@
-"""From options to a verdict: what every scenario shares around its users.
+"""The frame of every scenario: options, journals, tallies, reports and the verdict.
 
-Each process that has users makes a `Run` at the test's start and writes a journal. Tallies go to
-the master with Locust's own reports; there the thresholds are held against them, the reports are
-written, and the exit code is set.
+Each process that has users makes a `Run` when the test starts, and writes a journal. Tallies go to
+the master with Locust's own reports. The master compares them with the thresholds, writes the
+reports and sets the exit code.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from locust.runners import MasterRunner, WorkerRunner
 from loadtest import report, target, thresholds
 from loadtest.journal import SUFFIX, Header, Journal
 from loadtest.play import Mix, Model, Play
-from loadtest.replay import BadFile
+from loadtest.replay_file import BadFile
 from loadtest.report import Result
 from loadtest.tally import KINDS, MISSED, Cell, Figures, Tally
 from loadtest.users import GameServer, Run, Source, clock
 
 FOLDER = Path(__file__).parent / "scenarios"
 _FINISH_SECONDS = 60.0
-_ON_THE_WEB_PAGE = {  # Locust sets these on options outside of groups only
+_ON_THE_WEB_PAGE = {  # Locust sets these only on options outside of groups
     "include_in_web_ui": True, "is_secret": False, "is_required": False, "is_multiple": False,
 }  # fmt: skip
 _LAG_MS = 100
@@ -40,14 +40,15 @@ _SHORT_OF_CPU = (
     " latencies are partly its own; add --processes or workers, or lower --rate"
 )
 _MIX = {
-    "players": "how many, per process",
-    "zipf": "exponent of how unequally they play",
-    "session_seconds": "median length",
-    "sigma": "of the logarithm of the length",
-    "batch": "most events of a request",
-    "late": "share of sessions told up to 3 days late",
+    "players": "number of players per process",
+    "zipf": "exponent of how unequally players play",
+    "session_seconds": "median length of a session",
+    "sigma": "standard deviation of the logarithm of the length",
+    "batch": "most events in a request",
+    "late": "share of sessions sent up to 3 days late",
     "twice": "share of events sent twice",
     "swapped": "share of sessions whose end is sent before their start",
+    "named": "share of players whose id is not a UUID",
 }
 
 Options = argparse.Namespace
@@ -55,9 +56,9 @@ Window = tuple[float, float]
 
 
 class Scenario:
-    """A file in scenarios/ says here what is special in it; times are seconds since 1970.
+    """A file in scenarios/ defines what is special in it; times are seconds since 1970.
 
-    sections: names of `windows`, for thresholds. known: the names of `figures`, by section.
+    sections: the names of `windows`, for thresholds. known: the names of `figures`, by section.
     """
 
     name = ""
@@ -66,31 +67,31 @@ class Scenario:
     known: Mapping[str, set[str]] = {}
 
     def add_options(self, add: Any) -> None:
-        """Options of its own."""
+        """Add options of the scenario."""
 
     def check(self, options: Options) -> None:
-        """What can be known to be wrong before the start raises OSError, ValueError, BadFile."""
+        """Raise OSError, ValueError or BadFile if the options cannot work."""
 
     def source(self, options: Options, seed: str, process: int) -> tuple[Source, Header]:
-        """The seeded play as the options say; `process` counts from 0."""
+        """Return the seeded play that the options describe; `process` counts from 0."""
         del process
         mix = Mix(**{name: getattr(options, name) for name in _MIX})
         play = Play(Model(seed, mix), round(clock() * 1000))
         return play, Header(seed=seed, origin_ms=play.origin_ms, mix=mix)
 
     def windows(self, options: Options, begin: float, end: float) -> dict[str, Window]:
-        """Spans of the run to judge by themselves."""
+        """Return the spans of the run that have thresholds of their own."""
         del options, begin, end
         return {}
 
     def figures(self, result: Result, options: Options) -> dict[str, Figures]:
-        """More to set thresholds on, by section, once all else is known."""
+        """Return further figures for thresholds, by section; called at the end of the run."""
         del result, options
         return {}
 
 
 class Harness:
-    """Listens to Locust's events for one scenario in this process."""
+    """Handles Locust's events for one scenario in this process."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
@@ -109,8 +110,8 @@ class Harness:
             getattr(locust.events, name).add_listener(getattr(self, f"on_{name}"))
 
     def on_init_command_line_parser(self, parser: Any, **_: Any) -> None:
-        """Our options, in a group of their own."""
-        parser.epilog = f"example: python -m loadtest {self.scenario.name} -u 5 -t 60s --headless"
+        """Add our options in a group of their own."""
+        parser.epilog = f"Example: python -m loadtest {self.scenario.name} -u 5 -t 60s --headless"
         group = parser.add_argument_group("player-sessions")
 
         def add(*flags: str, **how: Any) -> None:
@@ -119,17 +120,32 @@ class Harness:
 
         target.add_options(add)
         add("--rate", type=float, default=20.0, help="requests per second and user (%(default)s)")
-        add("--connections", type=int, default=16, help="of a user, at most (%(default)s)")
-        add("--reads", type=float, default=0.1, help="share of requests (%(default)s)")
+        add("--connections", type=int, default=16, help="most connections of a user (%(default)s)")
+        add("--reads", type=float, default=0.1, help="share of requests that read (%(default)s)")
         for name, text in _MIX.items():
             default = getattr(Mix(), name)
             flag = "--" + name.replace("_", "-")
             add(flag, type=type(default), default=default, help=f"{text} (%(default)s)")
-        add("--deeper", type=float, default=0.05, help="share of pages gone on from (%(default)s)")
-        add("--day", type=float, default=0.0, help="seconds of a day with its curve; 0: none")
-        add("--seed", default="", help="the same seed, the same play (another for each run)")
-        add("--warm-up", type=float, default=5.0, help="seconds not judged (%(default)s)")
-        add("--out", default="", help="folder of journals and reports (loadtest-results/…)")
+        add(
+            "--deeper",
+            type=float,
+            default=0.05,
+            help="share of pages whose next page is read (%(default)s)",
+        )
+        add(
+            "--day",
+            type=float,
+            default=0.0,
+            help="seconds of a day whose curve the rate follows; 0: none",
+        )
+        add("--seed", default="", help="the same seed makes the same play (random)")
+        add(
+            "--warm-up",
+            type=float,
+            default=5.0,
+            help="seconds at the start that are not judged (%(default)s)",
+        )
+        add("--out", default="", help="folder for journals and reports (loadtest-results/…)")
         default_file = str(FOLDER / f"{self.scenario.name}.toml")
         add("--thresholds", default=default_file, help="TOML file (the scenario's own)")
         self.scenario.add_options(add)
@@ -146,18 +162,18 @@ class Harness:
         when = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         self.options.out = self.options.out or f"loadtest-results/{self.scenario.name}-{when}"
         try:
-            if web_ui is None and not (self.options.host or "").startswith("http"):
-                raise ValueError("say what to load: --host http://127.0.0.1:8080")
+            if web_ui is None:
+                target.url(self.options.host or "")
             self._check()
         except (thresholds.BadThresholds, BadFile, OSError, ValueError) as error:
             say(str(error))
             sys.exit(2)
 
-        gevent.sleep(0)  # else --run-time would count from before the slow imports
+        gevent.sleep(0)  # otherwise --run-time would include the slow imports
         self._initialised.set()
 
     def _check(self) -> None:
-        """Raises BadThresholds, OSError or ValueError for what can be known to be wrong."""
+        """Raise BadThresholds, OSError or ValueError if the run cannot work."""
         names = set(Cell().figures())
         sections = ("all", *KINDS, *self.scenario.sections)
         known = dict.fromkeys(sections, names) | dict(self.scenario.known)
@@ -191,7 +207,7 @@ class Harness:
         self.tally.merge(data.get("tally", {}))
 
     def on_test_stopping(self, environment: Any, **_: Any) -> None:
-        """The master waits here for the last figures of its workers; Locust itself would not."""
+        """At the master, wait for the last figures of its workers; Locust itself does not wait."""
         self.end = clock()
         if not isinstance(environment.runner, MasterRunner):
             return
@@ -204,7 +220,7 @@ class Harness:
                 say(f"no last figures came from {', '.join(sorted(self._left))}")
 
     def _on_finish(self, environment: Any, **_: Any) -> None:
-        """At a worker: its users end what is under way, then all that is not yet told is sent."""
+        """End the users of a worker in order, then send all figures that are left."""
         environment.runner.stop()
         told = {"tally": self.tally.take(), "cpu": self.cpu}
         environment.runner.send_message("finished", told)
@@ -221,13 +237,13 @@ class Harness:
             self._run.journal.close(ended=not self._run.under_way)
             self._run = None
             self.cpu = time.process_time() - self._cpu_at_begin
-        # Locust stops also what was never started.
+        # Locust calls this even if the test never started.
         if self.running and not isinstance(environment.runner, WorkerRunner):
             self._judge()
         self.running = False
 
     def on_quitting(self, environment: Any, **_: Any) -> None:
-        """Ctrl-C and SIGTERM come here before the test has been stopped."""
+        """Stop the test; after Ctrl-C or SIGTERM it is still running here."""
         runner = environment.runner
         if isinstance(runner, MasterRunner):
             runner.stop(send_stop_to_client=False)
@@ -275,7 +291,7 @@ class Harness:
 
 
 def install(scenario: Scenario) -> Harness:
-    """Called once by a scenario's file, when Locust imports it."""
+    """Install the scenario; its file calls this once when Locust imports it."""
     locust.runners.WORKER_REPORT_INTERVAL = 1.0
     return Harness(scenario)
 

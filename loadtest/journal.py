@@ -1,9 +1,10 @@
-"""What was acknowledged: an append-only file per process, one line per batch.
+"""The journal of what was acknowledged: one append-only file per process, one line per batch.
 
-The first line is a header in JSON. Then, per batch, `+` acknowledged or `?` sent without a plain
-200 (it may be stored or not), and the batch in short: sessions of the seeded play by number and
-time (see `play.Model.event`), or lines of a replayed file. The last line, `.`, says that nothing
-more was under way. Each line is one write to the kernel: killing the process loses none of them.
+The first line is a header in JSON. Each further line begins with `+` (acknowledged) or `?` (sent,
+but not answered with a plain 200, so it may or may not be stored) and describes the batch: sessions
+of the seeded play by number and time (see `play.Model.event`), or lines of a replayed file. The
+last line, `.`, says that nothing more was in flight. Each line is one write to the kernel, so that
+none is lost when the process is killed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ SUFFIX = ".journal"
 
 
 class Header(msgspec.Struct, kw_only=True):
-    """`mix` for the seeded play, `file` and its shift in ms for a replay."""
+    """`mix` of the seeded play, or `file` and its shift in ms of a replay."""
 
     seed: str
     origin_ms: int
@@ -38,11 +39,11 @@ class Line(NamedTuple):
 
 
 class Unreadable(Exception):
-    """The file is no journal, or one that cannot be used; the message says why."""
+    """The file is no journal, or cannot be used; the message says why."""
 
 
 class Journal:
-    """Appends lines."""
+    """Writes a journal."""
 
     def __init__(self, path: Path, header: Header) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +54,7 @@ class Journal:
         self._write(f"{sign} {' '.join(tokens)}")
 
     def close(self, *, ended: bool = True) -> None:
-        """`ended`: nothing is under way any more."""
+        """Close the file; `ended` says that nothing is in flight."""
         if ended:
             self._write(END)
         os.close(self._file)
@@ -63,7 +64,7 @@ class Journal:
 
 
 class Reading:
-    """A journal read from its beginning; `ended` is known once all lines are read."""
+    """Reads a journal from its beginning; `ended` is known when all lines are read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -76,7 +77,7 @@ class Reading:
 
     @classmethod
     def all(cls, paths: Iterable[Path]) -> list[Self]:
-        """Those of files, and of all files in folders; raises Unreadable."""
+        """Return the journals in files and in folders; raise Unreadable."""
         found = [
             each
             for path in paths
@@ -91,7 +92,7 @@ class Reading:
             file.readline()
             for number, line in enumerate(file, 2):
                 if not line.endswith("\n"):
-                    return  # the machine went down in the middle of it
+                    return  # the machine went down in the middle of this line
                 sign, *tokens = line.split()
                 if sign == END:
                     self.ended = True

@@ -1,9 +1,9 @@
-"""The model of play that all scenarios share: who plays, when, how long, and how it is told.
+"""The model of play that all scenarios share: who plays when, how long, and how it is reported.
 
-Players by a Zipf law, session lengths log-normal, a mix of countries, a day's curve. A session is
-a pure function of the seed and its number, so that a journal needs only numbers and times to say
-what was sent. `Play` draws batches as a game server would send them: mixed from many players, a
-share of the events late, twice, or in the wrong order.
+Players follow a Zipf law, session lengths are log-normal, countries are mixed, and the rate may
+follow a day's curve. A session is a pure function of the seed and its number, so a journal needs
+only numbers and times. `Play` draws batches as a game server would send them: mixed from many
+players, with a share of the events late, twice, or in the wrong order.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COUNTRIES = {
     "US": 24, "BR": 14, "ID": 11, "DE": 9, "TR": 8, "GB": 7, "FR": 7, "UK": 5, "JP": 5, "KR": 5,
     "FI": 3, "SE": 2,
 }  # fmt: skip
-LONGEST_SECONDS = 86_400.0  # no session is longer, whatever the law says
+LONGEST_SECONDS = 86_400.0  # a bound on the log-normal lengths
 
 _NAMES = list(COUNTRIES)
 _SHARES = [total / sum(COUNTRIES.values()) for total in accumulate(COUNTRIES.values())]
@@ -36,13 +36,14 @@ _EPOCH = datetime(1970, 1, 1)
 _WHOLE = float(1 << 64)
 _SPREAD = 0x1E3779B97F4A7C15  # odd, so that multiplying by it can be undone
 _LOW = (1 << 62) - 1
+_NAMED = 7 << 61  # a variant that no real UUID has marks the players with ids of another kind
 _UNSPREAD = pow(_SPREAD, -1, 1 << 62)
 _LATE_MS = 3 * 86_400_000
 _TWICE_MS = 10_000
 
 
 class Mix(msgspec.Struct, frozen=True, kw_only=True):
-    """What kind of play: the shares are of sessions (late, swapped) or of events (twice)."""
+    """The kind of play; shares are of sessions (late, swapped) or of events (twice)."""
 
     players: int = 100_000
     zipf: float = 0.8
@@ -52,6 +53,12 @@ class Mix(msgspec.Struct, frozen=True, kw_only=True):
     late: float = 0.02
     twice: float = 0.02
     swapped: float = 0.02
+    named: float = 0.0  # share of players whose id is not a UUID
+
+
+def player_id(player: UUID) -> str:
+    """Return the id under which the player is sent: 32 digits, or text that is no UUID."""
+    return f"game/{player.hex} ä" if player.int & _NAMED == _NAMED else player.hex
 
 
 class Event(NamedTuple):
@@ -65,7 +72,7 @@ class Event(NamedTuple):
         country = f'"country":"{self.country}",' if self.country else ""
         at = (_EPOCH + timedelta(milliseconds=self.at_ms)).isoformat(timespec="milliseconds")
         return (
-            f'{{"player_id":"{self.player.hex}","event":"{self.kind}",{country}'
+            f'{{"player_id":"{player_id(self.player)}","event":"{self.kind}",{country}'
             f'"session_id":"{self.session}","ts":"{at}Z"}}'
         )
 
@@ -75,13 +82,13 @@ class Session(NamedTuple):
     id: UUID
     country: str
     length_ms: int
-    late_ms: int  # how long after it was played it is told; 0: as it happens
+    late_ms: int  # how long after the session its events are sent; 0: as they happen
     swapped: bool
 
 
 def zipf_rank(share: float, players: int, exponent: float) -> int:
-    """The rank, 0 the most active, of whom `share` in [0, 1) falls on."""
-    rest = 1 - exponent or 1e-9  # at 1 the formula has a gap
+    """Return the rank (0 is the most active) on which `share` in [0, 1) falls."""
+    rest = 1 - exponent or 1e-9  # the formula is undefined at 1
     return min(players - 1, int((1 + share * ((players + 1) ** rest - 1)) ** (1 / rest)) - 1)
 
 
@@ -95,13 +102,13 @@ def country(share: float) -> str:
 
 
 def day_curve(share: float) -> float:
-    """The rate at a share of the day, as a multiple of the day's mean: low at 5, high at 20."""
+    """Return the rate at a share of the day, relative to the day's mean: low at 5, high at 20."""
     evening, noon = math.cos(2 * math.pi * (share - 20 / 24)), math.cos(4 * math.pi * (share - 0.5))
     return 1 + 0.6 * evening + 0.15 * noon
 
 
 class Model:
-    """Sessions by number, players by rank: the same for the same seed and mix."""
+    """Sessions by number and players by rank; the same seed and mix make the same ones."""
 
     def __init__(self, seed: str, mix: Mix) -> None:
         self.seed = seed
@@ -127,15 +134,20 @@ class Model:
 
     def _player(self, rank: int) -> UUID:
         drawn = blake2b(rank.to_bytes(8, "big"), key=self._key, person=b"player", digest_size=16)
-        return UUID(bytes=drawn.digest(), version=4)
+        player = UUID(bytes=drawn.digest(), version=4)
+        share = (player.int >> 64) / _WHOLE  # the version takes 4 of these bits, which is no harm
+        return UUID(int=player.int | _NAMED) if share < self.mix.named else player
 
     def number_of(self, session: UUID) -> int | None:
-        """The number of a session of this seed; None for any other."""
+        """Return the number of a session of this seed, or None for any other session."""
         number = (session.int & _LOW) * _UNSPREAD & _LOW
         return number if self.session(number).id == session else None
 
     def event(self, token: str, origin_ms: int) -> Event:
-        """What `token` stands for: hexadecimal number, + start or - end, start's ms from origin."""
+        """Return the event of a token.
+
+        A token is a hexadecimal number, `+` (start) or `-` (end), and the start's ms since origin.
+        """
         sign = "+" if "+" in token else "-"
         number, _, offset = token.partition(sign)
         session, at = self.session(int(number, 16)), origin_ms + int(offset, 16)
@@ -145,7 +157,7 @@ class Model:
 
 
 class Batch(NamedTuple):
-    tokens: list[str]  # what a journal says of it
+    tokens: list[str]  # what the journal records
     body: str
     events: int
 
@@ -160,12 +172,12 @@ class Play:
         self.model = model
         self.origin_ms = begin_ms - _LATE_MS - round(LONGEST_SECONDS * 1000)
         self._draw = random.Random(model.seed)
-        self._told: list[tuple[int, int, str]] = []  # heap: when, in which order, what
+        self._told: list[tuple[int, int, str]] = []  # a heap of (due time, order, token)
         self._order = count()
         self._sessions = count()
 
     def next(self, now_ms: int) -> Batch:
-        """1 to `mix.batch` events: what is due, then sessions that begin."""
+        """Return 1 to `mix.batch` events: those that are due, then sessions that begin."""
         size = self._draw.randint(1, self.model.mix.batch)
         tokens: list[str] = []
         while len(tokens) < size:
@@ -180,14 +192,15 @@ class Play:
         return Batch(tokens, f'{{"events":[{",".join(events)}]}}', len(tokens))
 
     def again(self, batch: Batch, at_ms: int) -> None:
-        """It was not acknowledged: its events are sent again from then on."""
+        """Send the events of a batch without acknowledgement again, from then on."""
         for token in batch.tokens:
             self._tell(at_ms, token)
 
     def reader(self) -> str:
-        """The id of a player to look at: the active are looked at more."""
+        """Return the id of a player to read; active players are read more often."""
         mix = self.model.mix
-        return self.model.player(zipf_rank(self._draw.random(), mix.players, mix.zipf)).hex
+        rank = zipf_rank(self._draw.random(), mix.players, mix.zipf)
+        return player_id(self.model.player(rank))
 
     def _begin(self, now_ms: int) -> None:
         number = next(self._sessions)

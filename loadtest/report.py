@@ -1,5 +1,8 @@
-"""What a run leaves behind: report.html and requests.csv as Locust has them, seconds.csv and
-plot.svg of rate, latency percentiles and errors over time, result.json with the verdict."""
+"""Write what a run leaves behind.
+
+The files are Locust's report.html and requests.csv; seconds.csv and plot.svg with rate, latency
+percentiles and errors over time; and result.json with the verdict.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ _COLUMNS = (
 
 
 class Result(msgspec.Struct, kw_only=True):
-    """One run at its end."""
+    """The result of a run."""
 
     scenario: str
     begin: float
@@ -37,7 +40,7 @@ class Result(msgspec.Struct, kw_only=True):
 
 
 def write(folder: Path, result: Result, environment: Any) -> None:
-    """All the files; `environment` is Locust's."""
+    """Write all files; `environment` is Locust's."""
     folder.mkdir(parents=True, exist_ok=True)
     page: str = html.get_html_report(environment, show_download_link=False)  # type: ignore[no-untyped-call]
     (folder / "report.html").write_text(page)
@@ -61,7 +64,7 @@ def _plain(value: float) -> float | None:
 
 
 def seconds(file: TextIO, result: Result) -> None:
-    """A row per second and kind of request."""
+    """Write a row per second and kind of request."""
     out = csv.writer(file)
     out.writerow(["second", "kind", "events", *OUTCOMES, *PERCENTILES])
     for second in sorted(result.tally.seconds):
@@ -74,8 +77,8 @@ def seconds(file: TextIO, result: Result) -> None:
 
 
 def plot(path: Path, result: Result) -> None:
-    """Three panels over the seconds of the run, the scenario's windows shaded."""
-    from matplotlib.figure import Figure  # slow to import: not in workers
+    """Draw three panels over the seconds of the run; the scenario's windows are shaded."""
+    from matplotlib.figure import Figure  # slow to import, and workers do not need it
 
     first = int(result.begin)
     at = range(first, max(int(result.end), first) + 1)
@@ -101,7 +104,7 @@ def plot(path: Path, result: Result) -> None:
 
 
 def table(figures: Mapping[str, Figures]) -> str:
-    """For a terminal: a line per section."""
+    """Return a line per section, for a terminal."""
     head = f"{'':10}" + "".join(f"{title:>15}" for _, title in _COLUMNS)
     lines = [head]
     for section, values in figures.items():

@@ -1,7 +1,7 @@
-"""What happened in each second, counted where it happened and added up at the master.
+"""Count the requests of each second in each process, and add the counts up at the master.
 
-A second is that in which a request was *due*, so that a stall shows where it was, and in all that
-waited for its end.
+A request counts in the second in which it was *due*, so that a stall shows when it happened, and in
+every request that waited for its end.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ _Key = TypeVar("_Key", str, int)
 
 
 class Cell(msgspec.Struct):
-    """Requests by outcome; events acknowledged; latencies of the acknowledged, and the lags with
-    which the generator began requests, both as ms: how many."""
+    """Counts of one second and kind.
+
+    The counts are of requests by outcome and of acknowledged events. Latencies of acknowledged
+    requests and lags of the generator are in ms, each value with its number of requests.
+    """
 
     outcomes: dict[str, int] = {}
     events: int = 0
@@ -46,11 +49,11 @@ class Cell(msgspec.Struct):
         return sum(self.outcomes.get(each, 0) for each in outcomes) / max(1, self.arrivals)
 
     def percentile(self, share: float) -> float:
-        """In ms; not a number where nothing was acknowledged."""
+        """Return a percentile in ms; NaN if nothing was acknowledged."""
         return _percentile(self.latencies, share)
 
     def figures(self) -> Figures:
-        """What thresholds may be set on."""
+        """Return the figures that thresholds may be set on."""
         seconds = max(1, self.seconds)
         return {
             **{name: self.percentile(share) for name, share in PERCENTILES.items()},
@@ -81,7 +84,7 @@ class Tally:
     def sent(
         self, at: float, kind: str, outcome: str, latency: float, lag: float, events: int
     ) -> None:
-        """`at` is when it was due; latency and lag in seconds, counted from then."""
+        """Count a request that was due at `at`; latency and lag count from then, in seconds."""
         cell = self.cell(at, kind)
         self._outcome(cell, outcome)
         lag_ms = rounded(lag)
@@ -96,7 +99,7 @@ class Tally:
         cell.outcomes[outcome] = cell.outcomes.get(outcome, 0) + 1
 
     def between(self, begin: float, end: float, kinds: Iterable[str] = KINDS) -> Cell:
-        """All of the seconds whose middle lies in [begin, end)."""
+        """Return the sum of the seconds whose middle lies in [begin, end)."""
         total = Cell(seconds=math.ceil(end - 0.5) - math.ceil(begin - 0.5))
         for second, cells in self.seconds.items():
             if begin <= second + 0.5 < end:
@@ -106,14 +109,14 @@ class Tally:
         return total
 
     def at(self, second: int) -> Cell:
-        """All kinds of one second."""
+        """Return all kinds of one second."""
         total = Cell()
         for cell in self.seconds.get(second, {}).values():
             total.add(cell)
         return total
 
     def take(self) -> Any:
-        """Everything so far, as plain data for the way to the master, and begin anew."""
+        """Return everything so far as plain data for the master, and start again from nothing."""
         taken, self.seconds = self.seconds, {}
         return msgspec.to_builtins(taken)
 
@@ -124,7 +127,7 @@ class Tally:
 
 
 def rounded(seconds: float) -> int:
-    """In ms with two digits that count, so that there are few different ones."""
+    """Return ms with two significant digits, so that there are few different values."""
     ms = max(0, round(seconds * 1000))
     return round(ms, 2 - len(str(ms))) if ms >= 100 else ms
 

@@ -29,7 +29,7 @@ class Threshold(NamedTuple):
     limit: float
 
     def breach(self, figures: Mapping[str, Figures]) -> str | None:
-        """What was breached and how, or None. What was not measured is a breach."""
+        """Return what was breached and how, or None; a figure that was not measured is a breach."""
         where = f"{self.file}:{self.line}: [{self.section}] {self.name} = {self.limit:g}"
         measured = figures.get(self.section, {}).get(self.name.removeprefix(_MINIMUM))
         if measured is None or measured != measured:
@@ -41,7 +41,10 @@ class Threshold(NamedTuple):
 
 
 def load(path: Path, known: Mapping[str, set[str]]) -> list[Threshold]:
-    """`known` are the figures by section; raises BadThresholds, also for one that is not known."""
+    """Read thresholds; raise BadThresholds, also for a figure that is not known.
+
+    `known` has the names of the figures by section.
+    """
     try:
         text = path.read_text()
         tables = tomllib.loads(text)
@@ -63,7 +66,7 @@ def load(path: Path, known: Mapping[str, set[str]]) -> list[Threshold]:
 
 
 def _lines(text: str) -> Iterator[tuple[tuple[str, str], int]]:
-    """The number of each key's line; tomllib does not tell."""
+    """Return the line number of each key, which tomllib does not tell."""
     section = ""
     for number, line in enumerate(text.splitlines(), 1):
         content = line.partition("#")[0].strip()

@@ -1,9 +1,9 @@
 """One Locust user is one game server: an open loop of requests over its own connections.
 
-Arrivals are drawn from a clock (Poisson) and handed to a gevent pool. They do not wait for answers,
-as players do not: latency counts from the moment at which a request was due, and an arrival that
-finds every connection busy is counted as missed. A closed loop, which waits for the answer before
-it draws the next pause, would hide exactly the stalls that a load test looks for.
+Arrivals are drawn from a clock (Poisson) and given to a gevent pool. They do not wait for answers,
+as players do not. Latency counts from the moment when a request was due. An arrival that finds
+every connection busy counts as missed. A closed loop, which waits for the answer before it draws
+the next pause, would hide exactly the stalls that a load test looks for.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import random
 import time
 from dataclasses import dataclass
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import gevent
 import msgspec
@@ -26,16 +27,16 @@ from loadtest.tally import ACKNOWLEDGED, FAILED, MISSED, READ, SHED, WRITE, Tall
 
 _JSON = {"Content-Type": "application/json"}
 _METHODS = {WRITE: "POST", READ: "GET"}
-_PATHS = {WRITE: "/v1/events", READ: "/v1/players/{player_id}/sessions"}
-_OUTCOMES = {200: ACKNOWLEDGED, 503: SHED, 429: SHED}
+EVENTS, SESSIONS = "/v1/events", "/v1/players/{player_id}/sessions"
+_OUTCOMES = {503: SHED, 429: SHED}
 _OFFSET = time.time() - time.perf_counter()
 
 
 class Source(Protocol):
-    """Where batches come from: the model of play, or a file."""
+    """The source of batches: the model of play, or a file."""
 
     def next(self, now_ms: int) -> Batch | None:
-        """None: there are no more."""
+        """Return the next batch, or None if there are no more."""
 
     def again(self, batch: Batch, at_ms: int) -> None: ...
 
@@ -44,7 +45,7 @@ class Source(Protocol):
 
 @dataclass
 class Run:
-    """What the users of a process share during one test."""
+    """The state that the users of a process share during one test."""
 
     source: Source
     journal: Journal
@@ -66,7 +67,7 @@ class _Page(msgspec.Struct):
 
 
 def clock() -> float:
-    """Seconds since 1970 that never step back."""
+    """Return seconds since 1970; the clock never steps back."""
     return _OFFSET + time.perf_counter()
 
 
@@ -74,7 +75,7 @@ class GameServer(FastHttpUser):
     """Sends `--rate` requests per second on average, until it is stopped."""
 
     abstract = True
-    run_data: Run  # of the process's present test, set when that starts
+    run_data: Run  # the run of the current test, set when the test starts
 
     def __init__(self, environment: Any) -> None:
         options = environment.parsed_options
@@ -84,6 +85,8 @@ class GameServer(FastHttpUser):
         self.default_headers = target.headers(options)
         self.concurrency = options.connections
         self.network_timeout = self.connection_timeout = options.timeout
+        if self.host:  # it comes from --host, the web page or the master
+            self.host = target.url(self.host)
         super().__init__(environment)
         self.pool = Pool(options.connections)
         self.draw = random.Random()
@@ -93,68 +96,89 @@ class GameServer(FastHttpUser):
         due = clock()
         while True:
             due += self.draw.expovariate(self.options.rate * self._curve(due))
-            # Behind the clock or not, sleeping lets answers in; a lag is told, not dropped.
+            # Sleep even when late, so that answers are read; the lag is recorded.
             gevent.sleep(0)
-            while (early := due - clock()) > 0:  # gevent's timers may be early: cached time
+            while (early := due - clock()) > 0:  # gevent's timers may fire early
                 gevent.sleep(early)
             kind = READ if self.draw.random() < self.options.reads else WRITE
+            route = self.read_route() if kind == READ else EVENTS
             if self.pool.full():
-                self._miss(due, kind)
+                self._miss(due, kind, route)
             elif kind == READ:
-                self.pool.spawn(self._read, self.run_data.source.reader(), due)
+                self.pool.spawn(self.read, route, due)
             elif batch := self.run_data.source.next(_ms(clock())):
                 self.pool.spawn(self._write, batch, due)
-            elif not len(self.pool):  # else one under way may have to be sent again
+            elif not len(self.pool):  # otherwise a request in flight may have to be sent again
                 raise StopUser
+
+    def read_route(self) -> str:
+        """Return the route of the next read; its name stands in Locust's statistics."""
+        return SESSIONS
+
+    def read(self, route: str, due: float) -> None:
+        """Send a read of that route; here all reads are of sessions."""
+        del route
+        self._read_sessions(self.run_data.source.reader(), due)
+
+    def stored(self, tokens: list[str]) -> None:
+        """Take note that the events of these tokens are stored."""
 
     def _curve(self, now: float) -> float:
         day = self.options.day
         return day_curve((now - self.run_data.begin) / day % 1) if day else 1.0
 
     def on_stop(self) -> None:
-        """What is under way gets its answer, so that the journal knows of all that was sent."""
+        """Wait for the answers under way, so that the journal knows of all that was sent."""
         self.pool.join()
 
     def _write(self, batch: Batch, due: float) -> None:
         run, begun = self.run_data, clock()
         run.under_way += 1
         with self.client.post(
-            _PATHS[WRITE], data=batch.body, headers=_JSON, catch_response=True
+            EVENTS, data=batch.body, headers=_JSON, catch_response=True
         ) as answer:
             outcome = self._settle(answer, WRITE, due, begun, batch.events)
             whole = outcome == ACKNOWLEDGED and b'"discarded":0' in answer.content
             run.journal.add(journal.ACKNOWLEDGED if whole else journal.UNKNOWN, batch.tokens)
             run.under_way -= 1
+            if whole:
+                self.stored(batch.tokens)
             if outcome != ACKNOWLEDGED:
                 pause = (answer.headers or {}).get("retry-after") or 1
                 run.source.again(batch, _ms(clock() + float(pause)))
 
-    def _read(self, player: str, due: float, cursor: str = "") -> None:
-        begun, path = clock(), _PATHS[READ].format(player_id=player) + cursor
-        with self.client.get(path, name=_PATHS[READ], catch_response=True) as answer:
-            outcome = self._settle(answer, READ, due, begun, 0)
+    def _read_sessions(self, player: str, due: float, cursor: str = "") -> None:
+        path = SESSIONS.format(player_id=quote(player, safe="")) + cursor
+        outcome, answer = self._get(SESSIONS, path, due)
         if outcome == ACKNOWLEDGED and self.draw.random() < self.options.deeper:
             after = msgspec.json.decode(answer.content, type=_Page).next_cursor
             if after:
-                self._read(player, clock(), f"?cursor={after}")
+                self._read_sessions(player, clock(), f"?cursor={after}")
 
-    def _settle(self, answer: Any, kind: str, due: float, begun: float, events: int) -> str:
-        """Count the answer, for us and for Locust, from when the request was due."""
-        latency = clock() - due
-        outcome = _OUTCOMES.get(answer.status_code, FAILED)
+    def _get(self, route: str, path: str, due: float, expected: int = 200) -> tuple[str, Any]:
+        begun = clock()
+        with self.client.get(path, name=route, catch_response=True) as answer:
+            return self._settle(answer, READ, due, begun, 0, expected), answer
+
+    def _settle(
+        self, answer: Any, kind: str, due: float, begun: float, events: int, expected: int = 200
+    ) -> str:
+        """Count the answer for us and for Locust, from when the request was due."""
+        latency, status = clock() - due, answer.status_code
+        outcome = ACKNOWLEDGED if status == expected else _OUTCOMES.get(status, FAILED)
         answer.request_meta["response_time"] = latency * 1000
         if outcome == ACKNOWLEDGED:
             answer.success()
         else:
-            answer.failure(f"{outcome}: {answer.status_code} {_problem(answer)}")
+            answer.failure(f"{outcome}: {status} {problem(answer)}")
         self.run_data.tally.sent(due, kind, outcome, latency, begun - due, events)
         return outcome
 
-    def _miss(self, due: float, kind: str) -> None:
+    def _miss(self, due: float, kind: str, route: str) -> None:
         self.run_data.tally.missed(due, kind)
         self.environment.events.request.fire(
             request_type=_METHODS[kind],
-            name=_PATHS[kind],
+            name=route,
             response_time=None,
             response_length=0,
             context={},
@@ -166,8 +190,8 @@ def _ms(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def _problem(answer: Any) -> str:
-    """The type of the problem that a refusal names, or what went wrong on the way."""
+def problem(answer: Any) -> str:
+    """Return the problem type of a refusal, or describe why there is none."""
     try:
         return msgspec.json.decode(answer.content or b"", type=_Problem).type
     except msgspec.DecodeError:

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 import pytest
 
 from dev.cluster import Cluster
-from tests.support import Server, Service, apply_schema, new_keyspace, variables
+from dev.service import Server, Service, new_keyspace, run_schema_apply, variables
 
-# A service that runs already, such as one in a cluster (`make e2e`).
+# The URL of a running service, such as one in a cluster (`make e2e`).
 _TEST = "PLAYER_SESSIONS_DEV_TEST"
 TEST_URL = os.environ.get(f"{_TEST}_URL")
 
 
-# A shell that starts `make test` in the background has it ignore SIGINT, and all that it starts.
+# A shell that starts `make test` in the background makes it and its children ignore SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -28,15 +28,15 @@ def cassandra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def keyspace(cassandra: Cluster) -> str:
-    """A keyspace with the schema and a year's retention, shared: tests use players of their own."""
+    """Share a keyspace with the schema and a year's retention; each test uses its own players."""
     name = new_keyspace()
-    apply_schema(cassandra, name)
+    run_schema_apply(cassandra, name)
     return name
 
 
 @pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest) -> Iterator[Service]:
-    """One service, shared by tests that do not stop it: a process, or the one at TEST_URL."""
+    """Share one service among tests that do not stop it: a process, or the one at TEST_URL."""
     if TEST_URL:
         operations = os.environ.get(f"{_TEST}_OPERATIONS_URL", TEST_URL)
         service = Service(TEST_URL, operations, os.environ.get(f"{_TEST}_KEY", ""))
@@ -49,7 +49,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Service]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of a service at TEST_URL only what a caller sees can be tested."""
+    """For a service at TEST_URL, keep only the tests that any caller could run."""
     if TEST_URL:
         items[:] = [item for item in items if _is_black_box(getattr(item, "fixturenames", []))]
 

@@ -1,9 +1,9 @@
-"""Prove that what was acknowledged is there: read every player of the journals back and compare.
+"""Prove that what was acknowledged is stored: read every player of the journals and compare.
 
-Nothing acknowledged may be missing, nothing listed twice, out of order, altered, or never sent.
-Sessions of which only one side was acknowledged are made complete first, since reads show whole
-sessions only: so each acknowledged event is seen. Exit code 0: proven; 1: differences; 2: no audit
-was possible.
+Nothing acknowledged may be missing; nothing may be listed twice, out of order, altered, or without
+having been sent. Reads show only whole sessions, so the audit first sends the missing side of each
+session of which only one side was acknowledged. Then every acknowledged event is seen. Of every
+tenth player it also asks for the latest session and for one session.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,8 @@ from gevent.pool import Pool
 from rich.console import Console
 from rich.progress import track
 
-from loadtest import target
-from loadtest.audit.compare import DIFFERENCES, Difference, compare
+from loadtest import command_line, target
+from loadtest.audit.compare import DIFFERENCES, Difference, compare, compare_latest, compare_one
 from loadtest.audit.expected import Expected, Store, events_of
 from loadtest.audit.service import NoAnswer, Service
 from loadtest.journal import Reading, Unreadable
@@ -34,7 +33,7 @@ _BATCH = 10
 
 
 class Counts(msgspec.Struct):
-    """What the audit saw; the differences by kind."""
+    """The counts of an audit; `differences` has the number of each kind of difference."""
 
     players: int = 0
     acknowledged: int = 0
@@ -42,6 +41,7 @@ class Counts(msgspec.Struct):
     completed: int = 0
     sessions: int = 0
     listed: int = 0
+    asked_alone: int = 0
     under_way: int = 0
     differences: dict[str, int] = msgspec.field(
         default_factory=lambda: dict.fromkeys(DIFFERENCES, 0)
@@ -50,7 +50,7 @@ class Counts(msgspec.Struct):
 
 
 class Audit:
-    """One run over some journals."""
+    """Compares some journals with one service."""
 
     def __init__(self, service: Service, readings: list[Reading], options: Any) -> None:
         self.service = service
@@ -72,7 +72,7 @@ class Audit:
             if not each.ended and each.header.mix
         ]
         checks = Pool(self.options.in_flight).imap_unordered(
-            self._check, store.players(), maxsize=self.options.in_flight
+            self._check, enumerate(store.players()), maxsize=self.options.in_flight
         )
         for expected, listed, found in self._progress(checks, counts.players, "reading players"):
             counts.sessions += sum(each.certain for each in expected.values())
@@ -85,7 +85,7 @@ class Audit:
         return track(work, text, total=total, console=self.console, transient=True, disable=quiet)
 
     def _complete(self, store: Store) -> None:
-        """Send what makes half acknowledged sessions whole."""
+        """Send the missing events of sessions of which only one side was acknowledged."""
         rest = iter(store.halves())
         batches: Iterator[list[Event]] = iter(lambda: list(islice(rest, _BATCH)), [])
         for batch in Pool(self.options.in_flight).imap_unordered(
@@ -95,11 +95,26 @@ class Audit:
             self.counts.completed += len(batch)
 
     def _check(
-        self, one: tuple[UUID, dict[UUID, Expected]]
+        self, one: tuple[int, tuple[UUID, dict[UUID, Expected]]]
     ) -> tuple[dict[UUID, Expected], int, list[Difference]]:
-        player, expected = one
+        number, (player, expected) = one
         listed = self.service.sessions(player)
-        return expected, len(listed), list(compare(player, expected, listed))
+        found = list(compare(player, expected, listed))
+        if self.options.sample and number % self.options.sample == 0:
+            told = {(each.kind, each.session) for each in found}
+            alone = self._check_alone(player, expected)
+            found += [each for each in alone if (each.kind, each.session) not in told]
+        return expected, len(listed), found
+
+    def _check_alone(self, player: UUID, expected: dict[UUID, Expected]) -> Iterator[Difference]:
+        """Compare the latest session, and one session that must be complete."""
+        self.counts.asked_alone += 1
+        yield from compare_latest(player, expected, self.service.presence(player))
+        for session, told in expected.items():
+            if told.certain:
+                found = self.service.session(player, session)
+                yield from compare_one(player, session, told, found)
+                return
 
     def _count(self, found: list[Difference]) -> None:
         for each in found:
@@ -111,7 +126,7 @@ class Audit:
                 self.counts.first.append(each)
 
     def _was_under_way(self, session: UUID) -> bool:
-        """Whether a generator that was killed had sent it, without the time to say so."""
+        """Return whether a killed generator had sent this session without journalling it."""
         return any(model.number_of(session) is not None for model in self._unended)
 
 
@@ -121,6 +136,7 @@ def _report(counts: Counts, readings: list[Reading]) -> str:
         f" {counts.unknown:,} sent without an acknowledgement",
         f"{counts.players:,} players read: {counts.sessions:,} sessions must be listed,"
         f" {counts.listed:,} are; {counts.completed:,} were made complete first",
+        f"{counts.asked_alone:,} players asked for their latest session and for one session",
         ", ".join(f"{kind} {many:,}" for kind, many in counts.differences.items()),
     ]
     if unended := [each.path.name for each in readings if not each.ended]:
@@ -134,35 +150,41 @@ def _report(counts: Counts, readings: list[Reading]) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="python -m loadtest.audit",
-        description=__doc__,
-        epilog="example: python -m loadtest.audit loadtest-results/ --host http://127.0.0.1:8080",
+    made = command_line.parser(
+        "audit",
+        __doc__,
+        "loadtest-results/ --host http://127.0.0.1:8080",
+        "0 everything is proven, 1 differences were found",
     )
     add = made.add_argument
-    add("journals", nargs="+", type=Path, help="files, or folders with *.journal")
-    add("--host", required=True, help="the service, such as http://127.0.0.1:8080")
-    add("--in-flight", type=int, default=8, help="requests at a time (%(default)s)")
-    add("--show", type=int, default=20, help="of the differences (%(default)s)")
-    add("--json", type=Path, metavar="FILE", help="write the counts there")
+    add("journals", nargs="+", type=Path, help="journals, or folders with them")
+    add("--host", required=True, help="URL of the service, such as http://127.0.0.1:8080")
+    add("--in-flight", type=int, default=8, help="requests at the same time (%(default)s)")
+    add(
+        "--sample",
+        type=int,
+        default=10,
+        metavar="N",
+        help="of every N-th player, ask for the latest and one more session; 0: none (%(default)s)",
+    )
+    add("--show", type=int, default=20, help="how many differences to show (%(default)s)")
+    add("--json", type=Path, metavar="FILE", help="write the counts to this file")
     target.add_options(add)
     return made
 
 
+def _main(options: argparse.Namespace) -> int:
+    with tempfile.TemporaryDirectory(prefix="audit-") as folder:
+        readings = Reading.all(options.journals)
+        counts = Audit(Service(options), readings, options).run(Path(folder) / "events.db")
+    print(_report(counts, readings))
+    command_line.save_json(options.json, counts)
+    return int(any(counts.differences.values()))
+
+
 def main() -> int:
     options = parser().parse_args()
-    try:
-        with ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="audit-")))
-            readings = Reading.all(options.journals)
-            counts = Audit(Service(options), readings, options).run(folder / "events.db")
-    except (Unreadable, NoAnswer, OSError, ValueError) as error:
-        print(f"audit: {error}", file=sys.stderr)
-        return 2
-    print(_report(counts, readings))
-    if options.json:
-        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(counts)) + b"\n")
-    return int(any(counts.differences.values()))
+    return command_line.run("audit", lambda: _main(options), Unreadable, NoAnswer, ValueError)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
-"""What the journals say must be there: events in a temporary SQLite file, so that a million of them
-or more need no more memory than its cache, read back in the order of players and sessions."""
+"""Collect from the journals the events that must be stored.
+
+The events are kept in a temporary SQLite file, so that a million of them need no more memory than
+its cache. They are read back in the order of players and sessions.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from uuid import UUID
 
 from loadtest.journal import Reading, Unreadable
 from loadtest.play import Event, Model
-from loadtest.replay import BadFile, blocks, fingerprint
+from loadtest.replay_file import BadFile, blocks, fingerprint
 
 KINDS = ("start", "end")
 _OTHER_SIDE = str.maketrans("+-", "-+")
@@ -29,7 +32,7 @@ _ADD = """
 INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET acknowledged = max(acknowledged, excluded.acknowledged)
 """
-# Sessions of which one side was acknowledged and the other was not: reads would not show them.
+# Sessions of which one side was acknowledged and the other was not: reads do not show those.
 _HALF = """
 SELECT player, session,
     max(CASE WHEN kind = 'start' AND acknowledged THEN at_ms END) AS began,
@@ -39,7 +42,7 @@ FROM events GROUP BY player, session HAVING (began IS NULL) <> (ended IS NULL)
 
 
 class Told(NamedTuple):
-    """One event of a session; not acknowledged means that it may be stored or not."""
+    """One event of a session; one that is not acknowledged may or may not be stored."""
 
     at_ms: int
     country: str
@@ -47,19 +50,19 @@ class Told(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """A session of the journals."""
+    """A session as the journals tell it."""
 
     starts: list[Told]
     ends: list[Told]
 
     @property
     def certain(self) -> bool:
-        """Whether it must be listed."""
+        """Return whether the session must be listed."""
         return all(any(t.acknowledged for t in told) for told in self)
 
 
 def candidates(told: Iterable[Told]) -> list[Told]:
-    """Those that may count: the newest acknowledged, and what is newer but uncertain."""
+    """Return the events that may count: the newest acknowledged one, and newer uncertain ones."""
     told = list(told)
     least = max((each.at_ms for each in told if each.acknowledged), default=0)
     return [each for each in told if each.at_ms >= least]
@@ -73,7 +76,7 @@ class Store:
         self._db.executescript(_SCHEMA)
 
     def add(self, events: Iterable[tuple[Event, bool]]) -> None:
-        """(event, whether acknowledged); the same twice counts once."""
+        """Add events, each with whether it was acknowledged; duplicates count once."""
         self._db.executemany(
             _ADD,
             (
@@ -83,13 +86,13 @@ class Store:
         )
 
     def count(self) -> tuple[int, int, int]:
-        """(players, events acknowledged, events of unknown fate)."""
+        """Return the numbers of players, of acknowledged events and of events of unknown fate."""
         query = "SELECT count(DISTINCT player), total(acknowledged), count(*) FROM events"
         players, acknowledged, total = self._db.execute(query).fetchone()
         return players, int(acknowledged), total - int(acknowledged)
 
     def halves(self) -> list[Event]:
-        """The events that would make every half acknowledged session complete."""
+        """Yield the events that complete sessions of which only one side was acknowledged."""
         made = []
         for player, session, began, ended in self._db.execute(_HALF):
             ids = UUID(bytes=player), UUID(bytes=session)
@@ -100,7 +103,7 @@ class Store:
         return made
 
     def players(self) -> Iterator[tuple[UUID, dict[UUID, Expected]]]:
-        """One player after another with all sessions."""
+        """Yield one player after another with all sessions."""
         rows = self._db.execute("SELECT * FROM events ORDER BY player, session")
         for player, theirs in groupby(rows, key=lambda row: row[0]):
             sessions: dict[UUID, Expected] = {}
@@ -112,7 +115,7 @@ class Store:
 
 
 def events_of(reading: Reading) -> Iterator[tuple[Event, bool]]:
-    """A journal's events, rebuilt from its seed or from the file that was replayed."""
+    """Return a journal's events, made again from its seed or from the file that was replayed."""
     header = reading.header
     try:
         if header.mix is not None:
@@ -128,7 +131,7 @@ def _played(reading: Reading, model: Model) -> Iterator[tuple[Event, bool]]:
     for line in reading:
         for token in line.tokens:
             yield model.event(token, origin_ms), line.acknowledged
-    if not reading.ended:  # the other side of any session may have been under way
+    if not reading.ended:  # the other side of any session may have been in flight
         for line in reading:
             for token in line.tokens:
                 yield model.event(token.translate(_OTHER_SIDE), origin_ms), False

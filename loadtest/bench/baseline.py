@@ -1,8 +1,8 @@
-"""The baseline, in the design of the original: Flask, synchronous, one unprepared INSERT per event.
+"""The baseline, in the original's design: Flask, synchronous, one unprepared INSERT per event.
 
-Nothing is done to slow it down: it has the service's tables and its driver settings, and of the
-two threaded servers that are installed the cheaper one, uvicorn's (the service's own HTTP server,
-with a pool of threads for the synchronous handlers), since Werkzeug's cannot keep a connection.
+Nothing slows it down on purpose. It uses the service's tables and the same driver. Of the two
+threaded servers that are installed it uses the cheaper one: uvicorn, with a pool of threads for the
+synchronous handlers. Werkzeug's server cannot keep a connection open.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from uuid import UUID
 import uvicorn
 from flask import Flask, Response, jsonify, request
 
-from player_sessions.driver import build_cluster
-from player_sessions.settings import Settings, load
+from dev import cql
+from dev.service import PREFIX
 
 _INSERT_START = (
     "INSERT INTO session_starts (player_id, session_id, started_at, country)"
@@ -29,9 +29,9 @@ _ENDS = "SELECT session_id, ended_at FROM session_ends WHERE player_id = %s"
 _SESSIONS = 20
 
 
-def create_app(settings: Settings) -> Flask:
+def create_app(cassandra: Any) -> Flask:
+    """Return the application around a driver's session in the keyspace."""
     app = Flask(__name__)
-    cassandra = build_cluster(settings).connect(settings.keyspace)
 
     def store(event: dict[str, Any]) -> None:
         player, session = UUID(event["player_id"]), UUID(event["session_id"])
@@ -74,17 +74,17 @@ def _document(start: tuple[UUID, datetime, str], ended_at: datetime) -> dict[str
 
 
 def main() -> None:
-    warnings.simplefilter("ignore", DeprecationWarning)  # uvicorn's, which names an add-on
-    settings = load(os.environ)
-    app: Any = create_app(settings)
-    uvicorn.run(
-        app,
-        host=settings.http_host,
-        port=settings.http_port,
-        interface="wsgi",
-        access_log=False,
-        log_level="warning",
-    )
+    warnings.simplefilter("ignore", DeprecationWarning)  # uvicorn recommends an add-on
+    with cql.connected(os.environ, os.environ[f"{PREFIX}KEYSPACE"]) as cassandra:
+        app: Any = create_app(cassandra)
+        uvicorn.run(
+            app,
+            host="127.0.0.1",
+            port=int(os.environ[f"{PREFIX}HTTP_PORT"]),
+            interface="wsgi",
+            access_log=False,
+            log_level="warning",
+        )
 
 
 if __name__ == "__main__":

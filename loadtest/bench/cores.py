@@ -1,4 +1,4 @@
-"""Which processor cores server, load and Cassandra may use, so that none takes another's."""
+"""The processor cores for server, load and Cassandra, so that none takes the cores of another."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 
 class Cores(msgspec.Struct, frozen=True):
-    """Each a set of core numbers; empty: any."""
+    """Three sets of core numbers; an empty set means any core."""
 
     server: frozenset[int] = frozenset()
     generator: frozenset[int] = frozenset()
@@ -17,15 +17,15 @@ class Cores(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         if not self.server:
-            return "nothing pinned"
+            return "no process was pinned to cores"
         parts = (f"{name} {_text(getattr(self, name))}" for name in self.__struct_fields__)
-        return f"pinned to cores: {', '.join(parts)}"
+        return f"processes were pinned to cores: {', '.join(parts)}"
 
 
 def automatic() -> Cores:
-    """From four cores on two for the server and one for the load; with fewer nothing is pinned.
+    """Return two cores for the server and one for the load; pin nothing on fewer than four cores.
 
-    On two cores Cassandra would be left with less than it needs, and hold every contender back.
+    On two cores Cassandra would get less than it needs and hold every contender back.
     """
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 4:
@@ -34,7 +34,7 @@ def automatic() -> Cores:
 
 
 def parse(text: str) -> Cores:
-    """`auto`, `none`, or three lists such as `0,1/2/3`; raises ValueError."""
+    """Read `auto`, `none`, or three lists such as `0,1/2/3`; raise ValueError for anything else."""
     if text == "auto":
         return automatic()
     if text == "none":
@@ -46,7 +46,7 @@ def parse(text: str) -> Cores:
 
 
 def pin(pid: int, cores: frozenset[int]) -> None:
-    """All threads of a process; those that they begin later inherit it."""
+    """Pin all threads of a process; threads that they start later inherit the cores."""
     if cores:
         for task in Path(f"/proc/{pid}/task").iterdir():
             os.sched_setaffinity(int(task.name), cores)

@@ -1,10 +1,11 @@
-"""The load: in a process of its own, cheaper than any contender.
+"""Generate the load of the bench, in a process of its own that is cheaper than any contender.
 
-Full load is a closed loop over N connections. A given rate is an open loop: requests are due at
-random moments, whatever becomes of those before, and latency counts from the moment due. Requests
-are bytes made before the window opens; an answer is looked at only for its status and length.
-It also reads the processor time of server and Cassandra, at the very ends of the window.
-Reads a `Job` as JSON from standard input and writes a `Measured` to standard output.
+Full load is a closed loop over N connections. At a given rate it is an open loop: requests are due
+at random moments, whether or not earlier ones are answered, and latency counts from the due moment.
+Requests are made before the window opens. Only the status and length of an answer are read. The
+processor time of server and Cassandra is read at the very beginning and end of the window.
+
+The program reads a `Job` as JSON from standard input and writes a `Measured` to standard output.
 """
 
 from __future__ import annotations
@@ -27,30 +28,34 @@ import uvloop
 from loadtest.bench.cores import pin
 
 _STALLED_SECONDS = 60.0
-_SAMPLE = 20  # acknowledged requests whose players are handed back to be counted in the store
+_SAMPLE = 20  # acknowledged requests whose players are looked up in the store
 
 
 class Job(msgspec.Struct, kw_only=True):
-    """What to send: `read`, over and over, or else batches of new events to `path`."""
+    """The load to send: the request `read` repeatedly, or batches of new events to `path`."""
 
     port: int
-    server: int  # process ids
+    server: int  # a process id; so is `cassandra`
     cassandra: int
     connections: int
     warm_up: float
     seconds: float
     rate: float = 0.0  # requests per second of an open loop; 0: a closed loop
-    cores: frozenset[int] = frozenset()  # to stay on; empty: any
+    cores: frozenset[int] = frozenset()  # cores to run on; empty: any
     read: str = ""
+    player: str = ""  # whose sessions are read, for a contender that takes no request
     path: str = ""
     key: str = ""
     batch: int = 0
-    requests: int = 0  # how many to make beforehand; then they are sent again
+    requests: int = 0  # made beforehand; when all are sent, they are sent again
 
 
 class Measured(msgspec.Struct, kw_only=True):
-    """Over the window: requests answered with 200, and in an open loop those shed with 503;
-    processor seconds; latencies of the requests sent in it and not shed."""
+    """Figures of the window; times are in seconds.
+
+    requests: those answered with 200. shed: those of an open loop answered with 503.
+    latencies: of the requests that were sent in the window and not shed.
+    """
 
     requests: int
     seconds: float
@@ -58,7 +63,7 @@ class Measured(msgspec.Struct, kw_only=True):
     cassandra_cpu: float
     generator_cpu: float
     latencies: list[float]
-    players: list[str]  # of a sample of the acknowledged requests
+    players: list[str]  # players of a sample of the acknowledged requests
     shed: int = 0
 
 
@@ -67,17 +72,17 @@ class WrongAnswer(Exception):
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time of a process and all its threads so far, to the nanosecond."""
+    """Return the processor time of a process's threads so far, exact to the nanosecond."""
     return time.clock_gettime(~pid << 3 | 2)  # clock_getcpuclockid(3)
 
 
 def players_of(prefix: bytes, request: int, batch: int) -> list[str]:
-    """The players of a request, one per event: no two events of a run share a partition."""
+    """Return the players of a request, one per event; no two events of a run share one."""
     return [f"{prefix.hex()}{request * batch + i:016x}" for i in range(batch)]
 
 
 def make_writes(job: Job, prefix: bytes) -> list[bytes]:
-    """Requests with starts and ends in turn, as many games would send them; their time is now."""
+    """Return requests with starts and ends in turn, as many games send them, dated now."""
     now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds")
     session = f"{os.urandom(8).hex()}{0:016x}"
     kinds = (
@@ -103,7 +108,7 @@ def http(method: str, path: str, body: str = "") -> bytes:
 
 
 class _Load:
-    """All connections, and the window in which answers count."""
+    """The connections, and the window in which answers count."""
 
     def __init__(self, job: Job, requests: list[bytes], loop: asyncio.AbstractEventLoop) -> None:
         self.job = job
@@ -113,8 +118,8 @@ class _Load:
         self.answered = 0
         self.shed = 0
         self.open = 0
-        self.idle: list[_Connection] = []  # in an open loop
-        self.waiting: deque[float] = deque()  # since when requests are due without a connection
+        self.idle: list[_Connection] = []  # used in an open loop
+        self.waiting: deque[float] = deque()  # due times of requests without a connection
         self.acknowledged: list[int] = []
         self.latencies: list[float] = []
         self.begun = float("inf")
@@ -134,7 +139,7 @@ class _Load:
         return self.result
 
     def due(self, at: float) -> None:
-        """A request of the open loop is due."""
+        """Send a request of the open loop, or queue it until a connection is free."""
         if self.stopping:
             self.done()
         elif self.idle:
@@ -143,7 +148,7 @@ class _Load:
             self.waiting.append(at)
 
     def free(self, connection: _Connection) -> None:
-        """It has had its answer."""
+        """Reuse a connection whose answer is complete."""
         if self.waiting:
             connection.send(self.waiting.popleft())
         elif self.stopping:
@@ -173,7 +178,7 @@ class _Load:
         self.loop.call_later(self.job.seconds, self._end)
 
     def _end(self) -> None:
-        if not self.answered:  # slower than the window is long: leave it open
+        if not self.latencies:  # nothing was sent and answered yet: extend the window
             self.loop.call_later(0.05, self._end)
             return
         used = [after - before for before, after in zip(self._at_begin, self._cpu(), strict=True)]
@@ -188,13 +193,13 @@ class _Load:
         self.stopping = True
 
     def done(self) -> None:
-        """Nothing more is sent: the end, once all answers are there."""
+        """Finish when no answer is missing any more."""
         if self.open == 0 and not self.finished.done():
             self.finished.set_result(None)
 
 
 class _Connection(asyncio.Protocol):
-    """One request at a time: the next is sent when the answer to the last is complete."""
+    """Sends one request at a time: the next one when the last answer is complete."""
 
     def __init__(self, load: _Load) -> None:
         self._load = load
@@ -208,7 +213,7 @@ class _Connection(asyncio.Protocol):
         self._load.free(self)
 
     def send(self, at: float) -> None:
-        """The next request, whose latency counts from `at`."""
+        """Send the next request; its latency counts from `at`."""
         load = self._load
         self._request, load.sent, load.open = load.sent, load.sent + 1, load.open + 1
         self._waiting = True
@@ -231,7 +236,7 @@ class _Connection(asyncio.Protocol):
         self._waiting = False
         load.open -= 1
         if load.job.rate and data.startswith(b"HTTP/1.1 503 "):
-            load.shed += 1  # its right, where the machine was given less than at full load
+            load.shed += 1  # allowed: the machine may have less to give than at full load
             load.free(self)
             return
         if not data.startswith(b"HTTP/1.1 200 "):
@@ -249,15 +254,15 @@ class _Connection(asyncio.Protocol):
 
 
 class _Timer(ctypes.Structure):
-    """struct itimerspec: of the interval, which stays 0, and of the next time."""
+    """The C struct itimerspec: the interval, which stays 0, and the next time."""
 
     _fields_ = tuple((name, ctypes.c_long) for name in ("every_s", "every_ns", "next_s", "next_ns"))
 
 
 class _Arrivals:
-    """Tells `load` of each request that is due, at random moments, `rate` a second on average.
+    """Tells `load` when a request is due: at random moments, `rate` per second on average.
 
-    By a timer of the kernel's: those of uvloop know whole milliseconds only.
+    It uses a kernel timer, because uvloop's timers are exact only to the millisecond.
     """
 
     def __init__(self, load: _Load, rate: float) -> None:
@@ -268,7 +273,7 @@ class _Arrivals:
         if self._timer < 0:
             raise OSError(ctypes.get_errno(), "timerfd_create")
         load.loop.add_reader(self._timer, self._ring)
-        self._next = time.perf_counter()  # the same clock, on Linux
+        self._next = time.perf_counter()  # the clock of the kernel timer, on Linux
         self._arm()
 
     def _ring(self) -> None:
@@ -290,7 +295,7 @@ class _Arrivals:
 def measure(job: Job) -> Measured:
     prefix = os.urandom(8)
     requests = [job.read.encode()] if job.read else make_writes(job, prefix)
-    gc.disable()  # nothing here is cyclic, and a pause would be counted as the server's
+    gc.disable()  # no cycles here; a pause would count as the server's
 
     async def run() -> tuple[dict[str, Any], _Load]:
         load = _Load(job, requests, asyncio.get_running_loop())
@@ -309,7 +314,7 @@ def main(measure: Callable[[Job], Measured] = measure) -> int:
     try:
         pin(os.getpid(), job.cores)
         answer = msgspec.json.encode(measure(job))
-        # Not sys.stdout: under PYTHONUNBUFFERED it may write a part only, and says nothing.
+        # sys.stdout may silently write only a part under PYTHONUNBUFFERED.
         with open(sys.stdout.fileno(), "wb", closefd=False) as output:
             output.write(answer)
     except (WrongAnswer, OSError) as error:

@@ -1,146 +1,108 @@
-"""What the parts of the path of a batch cost, in one process, without a network or Cassandra.
+"""Measure what each part of handling a request costs, in one process without network or Cassandra.
 
-Each line is the least processor time of many repeats, which another program on the same machine
-hardly moves. A client that acknowledges at once stands for the driver: what it and the kernel cost
-is what `python -m loadtest.bench` measures.
+Each line is the minimum processor time of many repeats, which other programs on the machine hardly
+change. For batches, a client that acknowledges at once replaces the driver. For reads, given by
+`--sessions`, the driver runs, and a node in this process answers it. `python -m loadtest.bench`
+measures what the kernel costs, and for batches the driver.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import functools
 import gc
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections import defaultdict
 from typing import Any
+from unittest import mock
 
 import prometheus_client
-import uvicorn
 import uvloop
-from cassandra import ConsistencyLevel
 from cassandra.query import PreparedStatement
+from litestar import Litestar, asgi
+from litestar.types import Receive, Scope, Send
 
-from loadtest.bench import variants
+from loadtest.bench import read_parts, variants
 from loadtest.bench.generator import Job, make_writes
-from player_sessions.api import create_app
-from player_sessions.connections import Connection
-from player_sessions.front import Front
-from player_sessions.rows import Inserts
-from player_sessions.service import Service
+from loadtest.bench.in_process import application, http
 from player_sessions.settings import load
-from player_sessions.store import Store
-from player_sessions.telemetry import metrics
+from player_sessions.store import store
+from player_sessions.store.rows import Inserts
+from player_sessions.telemetry.histogram import Histogram
+from player_sessions.web import app as api
+from player_sessions.web.context import Context
+from player_sessions.web.middleware import Middleware
 
 _PATH = "/v1/events"
 
 
-class _Transport(asyncio.Transport):
-    """A client's connection that only counts the answers."""
-
-    def __init__(self) -> None:
-        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
-        self.answered = b""
-
-    def write(self, data: Any) -> None:
-        self.answered = data
-
-    def is_closing(self) -> bool:
-        return False
-
-    def pause_reading(self) -> None:
-        pass
-
-    def resume_reading(self) -> None:
-        pass
-
-
 class Parts:
-    """All that is measured, on batches of `events`."""
+    """All measurements of batches of `events` events."""
 
     def __init__(self, events: int) -> None:
         self.requests = _requests(events)
 
     async def measure(self, repeats: int) -> list[tuple[str, float]]:
-        """(what, microseconds of each), most of them per request."""
+        """Return what was measured and its microseconds, mostly per request."""
         service = self._service()
-        app = create_app(service)
+        app = api.create_app(service)
         handler = variants.bare(service)
-        through_litestar: Any = _past(app)
+        through_litestar = Middleware(api.build(service), {}, lambda *_: None, service)
         lines = [
-            ("the handler on bare ASGI", await self._application(handler, repeats)),
-            ("the service's: the same behind `front`", await self._application(app, repeats)),
+            ("the handler on bare ASGI", await application(handler, self.requests, repeats)),
+            (
+                "the service's: the same behind the middleware",
+                await application(app, self.requests, repeats),
+            ),
             (
                 "the same through Litestar's router instead",
-                await self._application(through_litestar, repeats),
+                await application(through_litestar, self.requests, repeats),
+            ),
+            (
+                "the same through a bare `@asgi` route of Litestar's",
+                await application(_asgi_route(service), self.requests, repeats),
             ),
         ]
         for name, each in (("bare ASGI", variants.asgi(service)), ("the service", app)):
-            lines.append((f"{name}, with HTTP", await self._http(service, each, repeats)))
+            lines.append((f"{name}, with HTTP", await http(service, each, self.requests, repeats)))
         return lines
 
-    def _service(self) -> Service:
+    def _service(self) -> Context:
         settings = load({})
-        store = Store(settings)
-        opened: Any = _Opened()
-        store._link.opened, store._link.reason = opened, None
-        return Service(settings, store)
-
-    async def _application(self, app: Any, repeats: int) -> float:
-        bodies = [request.partition(b"\r\n\r\n")[2] for request in self.requests]
-
-        async def one(number: int) -> None:
-            body = bodies[number % len(bodies)]
-            scope = _scope(len(body))
-
-            async def receive() -> Any:
-                return {"type": "http.request", "body": body, "more_body": False}
-
-            # As a server does: a task for each request.
-            await asyncio.create_task(app(scope, receive, _send))
-
-        return await _least(one, repeats)
-
-    async def _http(self, service: Service, app: Any, repeats: int) -> float:
-        config = uvicorn.Config(app, lifespan="off", ws="none", access_log=False, log_config=None)
-        config.load()
-        state: Any = uvicorn.server.ServerState()
-        made = functools.partial(Connection, service, config=config, server_state=state)
-        connection: Any = made(app_state={})
-        transport = _Transport()
-        connection.connection_made(transport)
-
-        async def one(number: int) -> None:
-            transport.answered = b""
-            connection.data_received(self.requests[number % len(self.requests)])
-            while not transport.answered:
-                await asyncio.sleep(0)
-
-        try:
-            return await _least(one, repeats)
-        finally:
-            connection.timeout_keep_alive_task.cancel()
+        with mock.patch.object(store, "Connector", _Connected):
+            return Context(settings, store.Store(settings))
 
 
-class _Opened:
-    """What the store has of a connected driver, as far as a write needs it."""
+class _Connected:
+    """Replaces the store's connection by a client that acknowledges every batch at once."""
 
-    def __init__(self) -> None:
+    reason = None
+    batch_rows = 192
+
+    def __init__(self, *_: Any) -> None:
+        self.connected = self
         prepared = PreparedStatement([], b"0123456789abcdef", [], "INSERT", "parts", 5, [], None)
-        self.inserts = Inserts(prepared, prepared, 365 * 86_400_000, ConsistencyLevel.LOCAL_QUORUM)
+        self.inserts = Inserts(defaultdict(lambda: prepared), load({}))
         self.client = self
 
-    def send(self, batch: Any, deadline: float, budget: Any, done: Any) -> None:  # noqa: ARG002
+    def ready(self) -> _Connected:
+        return self
+
+    def send(self, batch: Any, deadline: float, done: Any) -> None:  # noqa: ARG002
         asyncio.get_running_loop().call_soon(done, (), None)
 
 
-def _past(app: Any) -> Any:
-    """The same application without its way past the router."""
-    front: Any = object.__new__(Front)
-    front.__dict__.update(app.__dict__)
-    front._posts = {}
-    return front
+def _asgi_route(service: Context) -> Any:
+    """Return the middleware around a Litestar with nothing but the one route, made by `@asgi`."""
+    handler = api.build(service).state["ingests"][_PATH]
+
+    @asgi(_PATH, copy_scope=False)
+    async def ingest(scope: Scope, receive: Receive, send: Send) -> None:
+        await handler(scope, receive, send)
+
+    litestar = Litestar([ingest], openapi_config=None, logging_config=None)
+    return Middleware(litestar, {}, lambda *_: None, service)
 
 
 def _requests(events: int) -> list[bytes]:
@@ -149,49 +111,11 @@ def _requests(events: int) -> list[bytes]:
     return make_writes(job, b"parts...")
 
 
-def _scope(length: int) -> dict[str, Any]:
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": "1.1",
-        "method": "POST",
-        "scheme": "http",
-        "path": _PATH,
-        "raw_path": _PATH.encode(),
-        "query_string": b"",
-        "root_path": "",
-        "headers": [
-            (b"host", b"bench"),
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % length),
-        ],
-        "server": ("127.0.0.1", 2),
-        "client": ("127.0.0.1", 1),
-        "state": {},
-    }
-
-
-async def _send(_: Any) -> None:
-    pass
-
-
-async def _least(one: Callable[[int], Awaitable[None]], repeats: int, calls: int = 25) -> float:
-    """Microseconds of processor time of one call, the least mean of `repeats` runs."""
-    least = float("inf")
-    for _ in range(repeats):
-        begun = time.process_time()
-        for number in range(calls):
-            await one(number)
-        least = min(least, time.process_time() - begun)
-    return 1e6 * least / calls
-
-
 def observations(repeats: int) -> list[tuple[str, float]]:
-    """What one observation of a histogram costs, ours and prometheus-client's."""
-    ours = metrics.STORE_SECONDS.labels("write")
-    theirs = prometheus_client.Histogram(
-        "parts", "the same", buckets=metrics.STORE_SECONDS._bounds, registry=None
-    )
+    """Measure one observation of a histogram: ours and prometheus-client's."""
+    bounds = [0.0005 * 2**n for n in range(14)]
+    ours = Histogram("parts", "ours", bounds).labels()
+    theirs = prometheus_client.Histogram("parts", "the same", buckets=bounds, registry=None)
     lines = []
     for name, observe in (("ours", ours.observe), ("prometheus-client's", theirs.observe)):
         least = float("inf")
@@ -208,10 +132,15 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m loadtest.bench.parts",
         description=__doc__,
-        epilog="example: python -m loadtest.bench.parts --events 1",
+        epilog="Example: python -m loadtest.bench.parts --sessions 20",
     )
-    made.add_argument("--events", type=int, default=10, help="of a request (%(default)s)")
-    made.add_argument("--repeats", type=int, default=400, help="of each line (%(default)s)")
+    made.add_argument("--events", type=int, default=10, help="events in a request (%(default)s)")
+    made.add_argument(
+        "--sessions", type=int, help="measure reads of so many sessions instead of batches"
+    )
+    made.add_argument(
+        "--repeats", type=int, default=400, help="repeats of each measurement (%(default)s)"
+    )
     return made
 
 
@@ -219,8 +148,12 @@ def main() -> int:
     options = parser().parse_args()
     gc.disable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        lines = runner.run(Parts(options.events).measure(options.repeats))
-    for what, micros in [*lines, *observations(options.repeats)]:
+        if options.sessions is None:
+            lines = runner.run(Parts(options.events).measure(options.repeats))
+            lines += observations(options.repeats)
+        else:
+            lines = runner.run(read_parts.measure(options.sessions, options.repeats))
+    for what, micros in lines:
         print(f"{micros:8.2f} µs  {what}")
     return 0
 

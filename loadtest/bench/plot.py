@@ -1,4 +1,4 @@
-"""The run as a picture: processor time per event, and latency at full and at half load."""
+"""Draw the run: processor time per event, and latency at full and at half load."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 import matplotlib
 
-from loadtest.bench.report import FLOOR, FLOOR_PARTS, Report, Scenario
+from loadtest.bench.results import FLOOR, FLOOR_PARTS, Report, Scenario
 
 _PERCENTILES = (("p50_ms", "p50"), ("p90_ms", "p90"), ("p99_ms", "p99"), ("p999_ms", "p99.9"))
 
 
 def write(path: Path, report: Report) -> None:
-    """SVG; the same figures make the same file."""
+    """Write an SVG; the same figures make the same file."""
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "player-sessions"
     from matplotlib import pyplot
@@ -32,7 +32,7 @@ def write(path: Path, report: Report) -> None:
 
 
 def _costs(axes: Any, report: Report, scenario: Scenario) -> None:
-    """A bar per contender with its spread; the floor is its parts, one on the other."""
+    """Draw a bar per contender with its spread; the bar of the floor is a stack of its parts."""
     names = [n for n in report.measured(scenario.name) if n not in FLOOR_PARTS]
     spreads = [report.spread_of(name, scenario.name, "server_us") for name in names]
     medians = [each.median for each in spreads]

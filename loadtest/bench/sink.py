@@ -1,6 +1,6 @@
-"""A receiver of traces over OTLP/HTTP, which counts the spans that come in.
+"""Receive traces over OTLP/HTTP and count their spans.
 
-`POST /v1/traces` as OpenTelemetry sends it; `GET` of anything answers the number of spans so far.
+`POST /v1/traces` takes what OpenTelemetry sends; any `GET` returns the number of spans so far.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from player_sessions.settings import load
+from dev.service import PREFIX
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -44,8 +44,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def main() -> int:
-    settings = load(os.environ)
-    ThreadingHTTPServer((settings.http_host, settings.http_port), _Handler).serve_forever()
+    port = int(os.environ[f"{PREFIX}HTTP_PORT"])
+    ThreadingHTTPServer(("127.0.0.1", port), _Handler).serve_forever()
     return 0
 
 

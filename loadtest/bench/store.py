@@ -1,10 +1,10 @@
-"""The data beside the load: the schema, the players to read, and the count of what was stored."""
+"""Prepare the data for the load, and count afterwards what was stored."""
 
 from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,18 +13,25 @@ from uuid import UUID, uuid4
 from cassandra.concurrent import execute_concurrent_with_args
 from cassandra.query import BatchStatement, BatchType
 
+from dev import cql
 from dev.cluster import Cluster
+from dev.game_events import now_ms
+from dev.service import PREFIX, apply_schema_with
 from dev.toolchain import MissingTool
-from player_sessions.driver import build_cluster
-from player_sessions.schema import apply as schema_apply
-from player_sessions.settings import Settings
+from loadtest.bench import plain_rows
+from player_sessions.rules.events import End, Start
 
-_START = (
-    "INSERT INTO session_starts (player_id, session_id, started_at, country) VALUES (?, ?, ?, ?)"
-)
-_END = "INSERT INTO session_ends (player_id, ended_at, session_id) VALUES (?, ?, ?)"
-_DAYS = 300  # the sessions of a player to read lie over these
+_DAYS = 300  # a player's sessions are spread over so many days
+_LENGTH = timedelta(minutes=20)
 _PER_BATCH = 25
+_STARTS = (
+    "SELECT player_id, session_id, started_at, country, latest FROM session_starts"
+    " WHERE player_id = ?"
+)
+_START_OF_HOUR = (
+    "SELECT start_key FROM starts_by_hour"
+    " WHERE hour = ? AND shard = ? AND country = ? AND start_key = ?"
+)
 
 
 class NotStored(Exception):
@@ -32,39 +39,32 @@ class NotStored(Exception):
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Any]:
-    """A driver's session in the keyspace, with the service's schema applied."""
-
-    def silent(_: str) -> None:
-        pass
-
-    with schema_apply.session(settings, schema_apply.Patience(60, 0), silent) as session:
-        schema_apply.apply(settings, session, silent)
-    cluster = build_cluster(settings)
-    try:
-        yield cluster.connect(settings.keyspace)
-    finally:
-        cluster.shutdown()
+def opened(environ: Mapping[str, str]) -> Iterator[Any]:
+    """Apply the service's schema and open a driver's session in its keyspace."""
+    apply_schema_with(environ)
+    with cql.connected(environ, environ[f"{PREFIX}KEYSPACE"]) as session:
+        yield session
 
 
 def write_player(session: Any, sessions: int) -> str:
-    """A new player with so many complete sessions, written in directly; its id."""
-    player = uuid4()
-    start, end = session.prepare(_START), session.prepare(_END)
+    """Write a new player with so many complete sessions directly, and return its id."""
+    player, now = uuid4(), now_ms()
+    statements = plain_rows.prepare(session, session.keyspace)
     step = timedelta(days=_DAYS) / sessions
-    now = datetime.now(UTC)
+    newest = datetime.now(UTC)
     for first in range(0, sessions, _PER_BATCH):
         batch = BatchStatement(BatchType.UNLOGGED)
         for number in range(first, min(first + _PER_BATCH, sessions)):
-            one, at = uuid4(), now - number * step
-            batch.add(start, (player, one, at - timedelta(minutes=20), "FI"))
-            batch.add(end, (player, at, one))
+            one, at = uuid4(), newest - number * step
+            start, end = Start(player, one, at - _LENGTH, "FI"), End(player, one, at)
+            for name, values in (*plain_rows.rows(start, now), *plain_rows.rows(end, now)):
+                batch.add(statements[name], values)
         session.execute(batch)
     return player.hex
 
 
 def flush(cluster: Cluster) -> bool:
-    """Write the players to disk, where old sessions lie; False where this Java has no nodetool."""
+    """Flush the players to disk, where old sessions lie; return False if nodetool is missing."""
     try:
         cluster.nodetool("flush")
     except MissingTool:
@@ -75,19 +75,43 @@ def flush(cluster: Cluster) -> bool:
     return True
 
 
-def check_stored(session: Any, name: str, players: Sequence[str]) -> int:
-    """How many were looked up, each of whom has one acknowledged event; raises NotStored."""
+def check_stored(session: Any, name: str, players: Sequence[str], *, all_rows: bool) -> int:
+    """Return how many players were looked up; raise NotStored if one lacks its event.
+
+    Each of them has one acknowledged event. `all_rows`: a start must also be the player's latest
+    one and stand among the starts of its hour.
+    """
     keys = [(UUID(player),) for player in players]
-    found = dict.fromkeys(players, 0)
-    for table in ("session_starts", "session_ends"):
-        query = session.prepare(f"SELECT session_id FROM {table} WHERE player_id = ?")
-        answers = execute_concurrent_with_args(session, query, keys, concurrency=50)
-        for player, (_, rows) in zip(players, answers, strict=True):
-            found[player] += len(rows.all())
-    missing = [player for player, rows in found.items() if rows != 1]
+    ends = _rows(session, "SELECT session_id FROM session_ends WHERE player_id = ?", keys)
+    starts = _rows(session, _STARTS, keys)
+    missing = [
+        key
+        for key, ended, begun in zip(keys, ends, starts, strict=True)
+        if len(ended) + len(begun) != 1
+    ]
+    if all_rows:
+        missing += _incomplete(session, [row for found in starts for row in found])
     if missing:
         raise NotStored(
             f"{name} acknowledged events that are not stored: {len(missing)} of the"
-            f" {len(players)} looked up, such as those of player {missing[0]}"
+            f" {len(players)} looked up, such as those of player {missing[0][0].hex}"
         )
     return len(players)
+
+
+def _incomplete(session: Any, starts: Sequence[Any]) -> list[tuple[UUID]]:
+    """Return the players whose start is not their latest, or not among the starts of its hour."""
+    keys = [plain_rows.hour_key(Start(row[0], row[1], row[2], row[3])) for row in starts]
+    of_hour = _rows(session, _START_OF_HOUR, keys)
+    return [
+        (player,)
+        for (player, one, at, country, latest), found in zip(starts, of_hour, strict=True)
+        if latest != (at, one, country) or len(found) != 1
+    ]
+
+
+def _rows(session: Any, query: str, keys: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    """Return the rows that a query finds for each key."""
+    prepared = session.prepare(query)
+    answers = execute_concurrent_with_args(session, prepared, keys, concurrency=50)
+    return [rows.all() for _, rows in answers]

@@ -1,9 +1,10 @@
-"""One half of the floor: the same batches straight through the driver, in one process, no HTTP.
+"""One half of the floor: the same batches and queries straight through the driver, without HTTP.
 
-Batches are made beforehand, their rows ready bytes as the service's are; each answer sends the next
-batch, on the driver's own thread, so that no other thread is ever woken. Reads a `Job` as JSON from
-standard input and writes a `Measured` to standard output, as the generator does; this process is
-server and load in one.
+Batches are made beforehand, with rows that are already packed as the service packs them. A read is
+the service's two queries, bound and read by the driver. Each answer sends the next batch or read on
+the driver's own thread, so no other thread is ever woken. This process is server and load in one.
+As the generator does, it reads a `Job` as JSON from standard input and writes a `Measured` to
+standard output.
 """
 
 from __future__ import annotations
@@ -11,29 +12,35 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from itertools import chain
 from typing import Any
+from uuid import UUID
 
-from cassandra import ConsistencyLevel
-from cassandra.query import BatchStatement
-
-from loadtest.bench import generator
+from dev import cql
+from dev.game_events import now_ms
+from dev.service import PREFIX
+from loadtest.bench import generator, plain_rows
 from loadtest.bench.generator import Job, Measured, WrongAnswer, cpu_seconds
-from player_sessions.driver import build_cluster
-from player_sessions.events import read_events
-from player_sessions.rows import Inserts, RowsProtocol
-from player_sessions.settings import load
-from player_sessions.store import CQL, now_ms
+from player_sessions.rules.events import from_ms, read_events
+from player_sessions.rules.sessions import MAX_LIMIT
+from player_sessions.settings import Settings
+from player_sessions.store.reads import EXTRA_ENDS
+from player_sessions.store.rows import Inserts, RowsProtocol
+from player_sessions.store.statements import CQL
 
 _STALLED_SECONDS = 60.0
+_SETTINGS = Settings()
+# Begins the work of a number, and calls the first function when it is done, or the second.
+_Begin = Callable[[int, Callable[[Any], None], Callable[[BaseException], None]], None]
 
 
 class _Straight:
-    """So many batches in flight, each followed by the next."""
+    """Keeps a number of batches or reads in flight: each answer begins the next one."""
 
-    def __init__(self, session: Any, batches: list[BatchStatement]) -> None:
-        self.session = session
-        self.batches = batches
+    def __init__(self, begin: _Begin) -> None:
+        self._begin = begin
         self.sent = 0
         self.answered = 0
         self.begun = float("inf")
@@ -44,13 +51,11 @@ class _Straight:
         self.idle = threading.Event()
 
     def send(self) -> None:
-        batch = self.batches[self.sent % len(self.batches)]
+        number, at = self.sent, time.perf_counter()
         self.sent += 1
-        at = time.perf_counter()
-        future = self.session.execute_async(batch, timeout=None)
-        future.add_callbacks(self._answered, self._failed, callback_args=(at,))
+        self._begin(number, partial(self._answered, at), self._failed)
 
-    def _answered(self, _: Any, at: float) -> None:
+    def _answered(self, at: float, _: Any) -> None:
         self.answered += 1
         if at >= self.begun:
             self.latencies.append(time.perf_counter() - at)
@@ -67,30 +72,55 @@ class _Straight:
 
 
 def measure(job: Job) -> Measured:
-    settings = load(os.environ)
-    cluster = build_cluster(settings, timeout=_STALLED_SECONDS)
-    try:
-        session = cluster.connect()
-        session.client_protocol_handler = RowsProtocol
+    keyspace = os.environ[f"{PREFIX}KEYSPACE"]
+    with cql.connected(os.environ, keyspace) as session:
+        if job.player:
+            return _measure(job, _Straight(_reads(session, keyspace, UUID(job.player))))
         prefix = os.urandom(8)
-        return _measure(job, _Straight(session, _batches(session, settings, job, prefix)), prefix)
-    finally:
-        cluster.shutdown()
+        straight = _Straight(_writes(session, keyspace, job, prefix))
+        made = _measure(job, straight)
+        sample = range(0, min(straight.sent, job.requests), max(1, job.requests // 20))
+        players = (generator.players_of(prefix, number, job.batch) for number in sample)
+        made.players = sorted(chain.from_iterable(players))
+        return made
 
 
-def _batches(session: Any, settings: Any, job: Job, prefix: bytes) -> list[BatchStatement]:
-    """Those of the very requests that the others are sent, packed as the service packs them."""
-    start, end = (session.prepare(CQL[kind].format(settings.keyspace)) for kind in ("start", "end"))
-    inserts = Inserts(start, end, settings.retention_ms, ConsistencyLevel.LOCAL_QUORUM)
-    now, made = now_ms(), []
+def _writes(session: Any, keyspace: str, job: Job, prefix: bytes) -> _Begin:
+    """Return the sending of the batches that the other contenders get, packed by the service."""
+    session.client_protocol_handler = RowsProtocol
+    inserts = Inserts(plain_rows.prepare(session, keyspace), _SETTINGS)
+    now, batches = now_ms(), []
     for request in generator.make_writes(job, prefix):
         events = read_events(request.partition(b"\r\n\r\n")[2], now + 60_000)
-        rows = [row for event in events if (row := inserts.row(event, event.at_ms, now))]
-        made.append(inserts.batch(rows, events[0].player_id.bytes))
-    return made
+        rows = [row for event in events for row in inserts.rows(event, event.at_ms, now)]
+        batches.append(inserts.batch(rows, events[0].player_id.bytes))
+
+    def begin(number: int, done: Any, failed: Any) -> None:
+        batch = batches[number % len(batches)]
+        session.execute_async(batch, timeout=None).add_callbacks(done, failed)
+
+    return begin
 
 
-def _measure(job: Job, straight: _Straight, prefix: bytes) -> Measured:
+def _reads(session: Any, keyspace: str, player: UUID) -> _Begin:
+    """Return the asking for a player's newest ends, and then for the starts that belong to them."""
+    ends, starts = (
+        session.prepare(CQL[name].format(keyspace)) for name in ("first_ends", "starts")
+    )
+    values = player, from_ms(now_ms() - _SETTINGS.retention_ms), MAX_LIMIT + EXTRA_ENDS
+
+    def begin(_: int, done: Any, failed: Any) -> None:
+        def ask_for_starts(found: list[Any]) -> None:
+            query = starts.bind((player, [session_id for _, session_id in found]))
+            session.execute_async(query, timeout=None).add_callbacks(done, failed)
+
+        query = ends.bind(values)
+        session.execute_async(query, timeout=None).add_callbacks(ask_for_starts, failed)
+
+    return begin
+
+
+def _measure(job: Job, straight: _Straight) -> Measured:
     straight.open = job.connections
     for _ in range(job.connections):
         straight.send()
@@ -109,11 +139,7 @@ def _measure(job: Job, straight: _Straight, prefix: bytes) -> Measured:
     )
     straight.stopping = True
     if not straight.idle.wait(_STALLED_SECONDS) or straight.failure:
-        raise WrongAnswer(f"a batch failed: {straight.failure or 'no answer'}")
-    sample = range(0, min(straight.sent, job.requests), max(1, job.requests // 20))
-    made.players = sorted(
-        chain.from_iterable(generator.players_of(prefix, n, job.batch) for n in sample)
-    )
+        raise WrongAnswer(f"a request failed: {straight.failure or 'no answer'}")
     return made
 
 

@@ -1,9 +1,10 @@
-"""The service with one part exchanged, to see what that part is worth.
+"""The service with one part replaced, to measure what that part costs.
 
-each-event: one `execute_async` per event instead of group commit, all else the service's own.
-bare: the ingest handler on bare ASGI, without routing and request metrics; it has no reads.
-asgi: reads the body and answers 200, without JSON, rules and store: one half of the floor.
-answer: nothing but a 503 to every batch.
+each-event: one `execute_async` per row instead of group commit; the rest is the service's.
+bare: the handlers of batches and reads on bare ASGI, without routing and request metrics.
+asgi: reads the body and answers with a ready document, without JSON, rules and store; one half of
+the floor.
+answer: answers every batch with 503 and does nothing else.
 """
 
 from __future__ import annotations
@@ -12,42 +13,70 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
+from dev import cql
+from dev.game_events import now_ms
+from dev.service import PREFIX
+from loadtest.bench import plain_rows
 from player_sessions import server
-from player_sessions.driver import translate
-from player_sessions.events import Event, read_events
-from player_sessions.problems import Answer, problem
-from player_sessions.service import Service
-from player_sessions.settings import load
-from player_sessions.store import Store, now_ms
+from player_sessions.rules.events import Event, read_events
+from player_sessions.rules.sessions import MAX_LIMIT, Page, Session
+from player_sessions.settings import Settings, load
+from player_sessions.store.store import Store
 from player_sessions.telemetry import metrics
-from player_sessions.writer import OVERLOADED
+from player_sessions.web.context import Context
+from player_sessions.web.documents import player_sessions
+from player_sessions.web.player_reads import plain_read
+
+_SESSION = Session(bytes(16), b"FI", 1_700_000_000_000, 1_700_000_900_000)
 
 
 class EachEventStore(Store):
-    """Sends a prepared statement per event, in the driver's ordinary way."""
+    """The service's store, but it writes one prepared statement per row by the plain driver."""
+
+    def __init__(self, settings: Settings, tracing: Any = None) -> None:
+        super().__init__(settings, tracing)
+        self._plain: Any = None
+        self._statements: dict[str, Any] = {}
+
+    @property
+    def reason(self) -> str | None:
+        """Return why nothing can be stored; None once both connections are there."""
+        return super().reason or (None if self._plain else "not-ready")
+
+    async def run(self) -> None:
+        with ExitStack() as stack:
+            keyspace = os.environ[f"{PREFIX}KEYSPACE"]
+            connected = cql.connected(os.environ, keyspace)
+            session = await asyncio.to_thread(stack.enter_context, connected)
+            self._statements = plain_rows.prepare(session, keyspace)
+            self._plain = session
+            await super().run()
 
     async def write(self, events: Sequence[Event]) -> tuple[int, int]:
-        opened, now, retention = self._link.ready(), now_ms(), self._settings.retention_ms
-        kept = [event for event in events if event.at_ms + retention > now]
-        done: asyncio.Future[None] = self._loop.create_future()
+        loop, now = asyncio.get_running_loop(), now_ms()
+        each = [(event, plain_rows.rows(event, now)) for event in events]
+        kept = [event for event, rows in each if rows]
+        made = [row for _, rows in each for row in rows]
+        done: asyncio.Future[None] = loop.create_future()
         answers: list[None] = []  # grows on the driver's thread, where append is atomic
 
         def stored(_: Any) -> None:
             answers.append(None)
-            if len(answers) == len(kept):
-                self._loop.call_soon_threadsafe(_settle, done, None)
+            if len(answers) == len(made):
+                loop.call_soon_threadsafe(_settle, done, None)
 
         def failed(error: BaseException) -> None:
-            self._loop.call_soon_threadsafe(_settle, done, translate(error))
+            loop.call_soon_threadsafe(_settle, done, error)
 
-        for event in kept:
-            statement = opened.statements[event.event]
-            future = opened.client.session.execute_async(statement, _values(event, retention, now))
+        for row in made:
+            future = self._plain.execute_async(self._statements[row.statement], row.values)
             future.add_callbacks(stored, failed)
-            metrics.EVENTS.labels(event.event, "accepted").inc()
-        if kept:
+        for event in kept:
+            metrics.EVENTS.labels(event.kind, "accepted").inc()
+        if made:
             await done
         return len(kept), len(events) - len(kept)
 
@@ -61,18 +90,13 @@ def _settle(future: asyncio.Future[None], error: BaseException | None) -> None:
         future.set_exception(error)
 
 
-def _values(event: Event, retention: int, now: int) -> tuple[Any, ...]:
-    at = event.at_ms
-    using = (at + retention - now) // 1000 + 1, at * 1000
-    if event.event == "end":
-        return event.player_id, event.ts, event.session_id, *using
-    return event.player_id, event.session_id, event.ts, event.country, *using
-
-
-def bare(service: Service) -> Any:
-    """`POST /v1/events` and readiness, and nothing else."""
+def bare(service: Context) -> Any:
+    """Return an application that has only `POST /v1/events`, plain reads and readiness."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
+        if read := plain_read(service, scope["path"], scope["query_string"]):
+            await read(scope, receive, send)
+            return
         if scope["method"] == "POST":
             body = await _body(receive)
             latest = now_ms() + round(service.settings.future_tolerance * 1000)
@@ -85,13 +109,18 @@ def bare(service: Service) -> Any:
     return app
 
 
-def asgi(service: Service) -> Any:
-    """The body read and 200, to everything, once the store is ready."""
+def asgi(service: Context) -> Any:
+    """Return an application that has ready answers to batches and reads, and readiness."""
+    page = player_sessions("0" * 32, Page([_SESSION] * MAX_LIMIT, None))
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await _body(receive)
-        ready = scope["method"] == "POST" or service.store.reason is None
-        await _send(send, 200 if ready else 503, b'{"accepted":10,"discarded":0}')
+        if scope["method"] == "POST":
+            await _body(receive)
+            await _send(send, 200, b'{"accepted":10,"discarded":0}')
+        elif scope["path"].startswith("/v1/players/"):
+            await _send(send, 200, page)
+        else:
+            await _send(send, 503 if service.store.reason else 200, b"")
 
     return app
 
@@ -112,19 +141,19 @@ async def _send(send: Any, status: int, answer: bytes) -> None:
     await send({"type": "http.response.body", "body": answer})
 
 
-def answer(service: Service) -> Any:
-    """503 to every batch, at once, in the same server."""
+def answer(service: Context) -> Any:
+    """Return an application that answers 503 to every batch, with a body like a problem."""
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        if scope["method"] == "POST":
-            await REFUSED(scope, receive, send)
-        else:
-            await (Answer(b"", status=503 if service.store.reason else 200))(scope, receive, send)
+    async def app(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001
+        ready = scope["method"] == "GET" and service.store.reason is None
+        await _send(send, 200 if ready else 503, b"" if ready else _REFUSED)
 
     return app
 
 
-REFUSED = problem(503, OVERLOADED, "too much")
+_REFUSED = (
+    b'{"type":"urn:example:overloaded","title":"Overloaded","status":503,"detail":"too much"}'
+)
 
 
 def main() -> int:

@@ -1,7 +1,8 @@
-"""How many pods, nodes and disks carry a number of events per second: from what was measured.
+"""Calculate from measurements how many pods, nodes and disks carry a number of events per second.
 
-plan: the calculator, its assumptions printed. check: what the model predicts beside what was
-measured. measure: measure anew on this machine, which writes loadtest/capacity/measured.json.
+plan: print the calculation and its assumptions. check: print what the model predicts beside what
+was measured. measure: measure again on this machine and write loadtest/capacity/measured.json.
+compression: compare compressors of the tables.
 """
 
 from __future__ import annotations
@@ -10,37 +11,39 @@ import argparse
 import shlex
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from loadtest import command_line
 from loadtest.capacity.model import Demand, Measured, Model, Plan, kept_days, plan
+from loadtest.command_line import count, positive
 
 FILE = Path(__file__).parent / "measured.json"
 PAGE = Path(__file__).parent.parent.parent / "docs" / "capacity.md"
-_BEGIN, _END = "<!-- capacity:begin -->\n", "<!-- capacity:end -->\n"
 _EXAMPLES = (10_000.0, 100_000.0, 1_000_000.0)
 _FLAGS = {
-    "events_per_second": "at the peak",
+    "events_per_second": "events per second at the peak",
     "replication": "replication factor",
-    "batch": "events of a request, on average",
-    "reads_per_second": "of 20 sessions, at the peak",
-    "peak_to_mean": "the peak's rate to the mean, which fills the disks",
+    "batch": "events in a request, on average",
+    "reads_per_second": "reads of 20 sessions per second at the peak",
+    "peak_to_mean": "ratio of the peak rate to the mean rate, which fills the disks",
     "retention_days": "how long an event is kept",
-    "shuffled": "share of events that come shuffled over the retention, such as imports",
-    "events_per_player_day": "of an active player: more share a partition",
-    "utilisation": "of processors at the peak, so that a node or a zone may fail",
-    "machine": "how fast a core is, to one of the machine measured on",
-    "node_cores": "of a Cassandra node",
-    "node_disk_tb": "of a Cassandra node",
+    "shuffled": "share of events that arrive shuffled over the retention, as imports do",
+    "events_per_player_day": "events of an active player per day; they share partitions",
+    "utilisation": "share of processors in use at the peak; the rest covers a failed node or zone",
+    "machine": "speed of a core, relative to the machine that was measured",
+    "node_cores": "cores of a Cassandra node",
+    "node_disk_tb": "disk of a Cassandra node in TB",
     "disk_full": "share of a disk that data may fill; compaction needs the rest",
-    "pod_cores": "of a service pod: one process uses about one",
+    "pod_cores": "cores of a service pod; one process uses about one",
 }
 
 
 def said(measured: Measured, demand: Demand, made: Plan) -> str:
-    """The plan with its assumptions and what drives its cost."""
+    """Return the plan as text, with its assumptions and what its cost depends on."""
     lines = ["assumptions:"]
     for name, text in _FLAGS.items():
         lines.append(f"  {'--' + name.replace('_', '-'):26}{getattr(demand, name):>12,g}  {text}")
@@ -73,11 +76,11 @@ def driver(demand: Demand, made: Plan) -> str:
 
 
 def checked(measured: Measured) -> str:
-    """Predicted beside measured, as a table; rows that the model was not made from say so."""
+    """Return predicted and measured figures as a table that also says which rows were fitted."""
     model = Model(measured)
     lines = [
-        "| nodes | RF | batch | events/s | service µs/event | predicted | off"
-        " | Cassandra µs/event | predicted | off | the model |",
+        "| nodes | RF | batch | events/s | service µs/event | predicted | difference"
+        " | Cassandra µs/event | predicted | difference | in the model |",
         "|" + "---|" * 11,
     ]
     for run in measured.runs:
@@ -85,19 +88,20 @@ def checked(measured: Measured) -> str:
         known = run.nodes in (1, 3) and run.batch in (1, 10)
         lines.append(
             f"| {run.nodes} | {run.replication} | {run.batch} | {run.events_per_second:,.0f}"
-            f" | {run.service_us:.1f} | {service:.1f} | {_off(service, run.service_us)}"
-            f" | {run.cassandra_us:.1f} | {cassandra:.1f} | {_off(cassandra, run.cassandra_us)}"
-            f" | {'was made from it' if known else 'did not know it'} |"
+            f" | {run.service_us:.1f} | {service:.1f} | {_difference(service, run.service_us)}"
+            f" | {run.cassandra_us:.1f} | {cassandra:.1f}"
+            f" | {_difference(cassandra, run.cassandra_us)}"
+            f" | {'fitted' if known else 'predicted'} |"
         )
     return "\n".join(lines)
 
 
-def _off(predicted: float, measured: float) -> str:
+def _difference(predicted: float, measured: float) -> str:
     return f"{predicted / measured - 1:+.0%}"
 
 
 def tables(measured: Measured) -> str:
-    """What docs/capacity.md shows of the data file."""
+    """Return what docs/capacity.md shows of the data file."""
     model = Model(measured)
     machine = ", ".join(f"{name} {value}" for name, value in measured.machine.items())
     lines = [
@@ -121,9 +125,10 @@ def tables(measured: Measured) -> str:
             for d in measured.disks
         ),
         "",
-        "What the calculator says with its own assumptions:",
+        "Plans with the calculator's default assumptions:",
         "",
-        "| events/s at the peak | shuffled | pods | nodes | for processors | for disks | TB |",
+        "| events/s at the peak | shuffled | pods | nodes"
+        " | nodes for processors | nodes for disks | TB |",
         "|---|---|---|---|---|---|---|",
     ]
     for rate in _EXAMPLES:
@@ -136,32 +141,11 @@ def tables(measured: Measured) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_page(page: Path, measured: Measured) -> None:
-    before, begin, rest = page.read_text().partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    page.write_text(before + begin + tables(measured) + end + after)
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if value <= 0:
-        raise argparse.ArgumentTypeError("must be above 0")
-    return value
-
-
-def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="python -m loadtest.capacity",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example: python -m loadtest.capacity plan --events-per-second 1000000",
-    )
-    made.add_argument("--data", type=Path, default=FILE, help="the data file")
-    commands = made.add_subparsers(dest="do", required=True)
+def _add_plan(commands: Any) -> None:
     planning = commands.add_parser(
         "plan",
-        help="pods, nodes and disks",
-        epilog="example: python -m loadtest.capacity plan --events-per-second 50000"
+        help="calculate pods, nodes and disks",
+        epilog="Example: python -m loadtest.capacity plan --events-per-second 50000"
         " --replication 3 --shuffled 0.1",
     )
     defaults = Demand(events_per_second=1)
@@ -169,7 +153,7 @@ def parser() -> argparse.ArgumentParser:
         default = getattr(defaults, name)
         flag, required = "--" + name.replace("_", "-"), name == "events_per_second"
         zero = name in ("shuffled", "reads_per_second")
-        kind: Any = int if isinstance(default, int) and not required else _positive
+        kind: Any = int if isinstance(default, int) and not required else positive
         planning.add_argument(
             flag,
             type=float if zero else kind,
@@ -177,29 +161,74 @@ def parser() -> argparse.ArgumentParser:
             required=required,
             help=text if required else f"{text} ({default:g})",
         )
-    check = "example: python -m loadtest.capacity check --write"
-    checking = commands.add_parser("check", help="predicted beside measured", epilog=check)
-    checking.add_argument("--write", action="store_true", help="also into docs/capacity.md")
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m loadtest.capacity",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Example: python -m loadtest.capacity plan --events-per-second 1000000",
+    )
+    made.add_argument(
+        "--data", type=Path, default=FILE, help="file of the measurements (%(default)s)"
+    )
+    commands = made.add_subparsers(dest="do", required=True)
+    _add_plan(commands)
+    check = "Example: python -m loadtest.capacity check --write"
+    checking = commands.add_parser(
+        "check", help="compare predictions with measurements", epilog=check
+    )
+    checking.add_argument(
+        "--write", action="store_true", help="write the tables into docs/capacity.md"
+    )
     measuring = commands.add_parser(
         "measure",
-        help="measure anew; takes minutes",
-        epilog="example: python -m loadtest.capacity measure --rounds 3",
+        help="measure again; takes minutes",
+        epilog="Example: python -m loadtest.capacity measure --rounds 3",
     )
-    measuring.add_argument("--rounds", type=int, default=3, help="medians over (%(default)s)")
-    measuring.add_argument("--seconds", type=_positive, default=3.0, help="each (%(default)s)")
+    measuring.add_argument(
+        "--rounds", type=int, default=3, help="rounds of which medians are taken (%(default)s)"
+    )
+    measuring.add_argument(
+        "--seconds", type=positive, default=3.0, help="length of each measurement (%(default)s)"
+    )
     measuring.add_argument(
         "--warm-up", type=int, default=60_000, help="events before anything counts (%(default)s)"
     )
     measuring.add_argument(
-        "--disk-sessions", type=int, default=60_000, help="imported twice (%(default)s)"
+        "--disk-sessions",
+        type=int,
+        default=60_000,
+        help="sessions to import in each order (%(default)s)",
     )
+    _add_compression(commands)
     return made
+
+
+def _add_compression(commands: Any) -> None:
+    comparing = commands.add_parser(
+        "compression",
+        help="compare compressors of the tables; takes minutes",
+        epilog="Example: python -m loadtest.capacity compression --rounds 5",
+    )
+    comparing.add_argument(
+        "--rounds", type=count, default=5, help="rounds that count (%(default)s)"
+    )
+    comparing.add_argument(
+        "--seconds", type=positive, default=3.0, help="length of each load of reads (%(default)s)"
+    )
+    comparing.add_argument(
+        "--sessions", type=count, default=60_000, help="sessions to import (%(default)s)"
+    )
 
 
 def main() -> int:
     options = parser().parse_args()
     if options.do == "measure":
         return _measure(options)
+    if options.do == "compression":
+        return _compression(options)
     try:
         measured = msgspec.json.decode(options.data.read_bytes(), type=Measured)
     except (OSError, msgspec.DecodeError) as error:
@@ -208,7 +237,9 @@ def main() -> int:
     if options.do == "check":
         print(tables(measured), end="")
         if options.write:
-            write_page(PAGE, measured)
+            from loadtest import page  # imported here because it needs Java; `plan` does not
+
+            page.replace(PAGE, "capacity", tables(measured))
         return 0
     demand = Demand(**{name: getattr(options, name) for name in _FLAGS})
     print(said(measured, demand, plan(Model(measured), demand)))
@@ -216,26 +247,37 @@ def main() -> int:
 
 
 def _measure(options: argparse.Namespace) -> int:
-    from loadtest.capacity import measure  # needs the service and a Java, the calculator does not
+    from loadtest.capacity import measure  # it needs the service and Java; `plan` does not
 
     words = [each for each in sys.argv[1:] if each != str(options.data)]
     options.command = shlex.join(["python", "-m", "loadtest.capacity", *words])
 
-    def say(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+    def work(folder: Path) -> str:
+        measured = measure.measure(folder, options, command_line.say)
+        command_line.save_json(options.data, measured)
+        return tables(measured)
 
-    try:
+    return _printed(work)
+
+
+def _compression(options: argparse.Namespace) -> int:
+    from loadtest.capacity import compression  # see _measure
+
+    return _printed(
+        lambda folder: compression.table(compression.measure(folder, options, command_line.say))
+    )
+
+
+def _printed(work: Callable[[Path], str]) -> int:
+    """Print what `work` measures in a folder of its own; return the exit code."""
+    from loadtest.capacity import measure  # see _measure
+
+    def run() -> int:
         with tempfile.TemporaryDirectory(prefix="capacity-") as folder:
-            measured = measure.measure(Path(folder), options, say)
-    except KeyboardInterrupt:
-        say("capacity: stopped")
-        return 130
-    except (measure.Failed, *measure.FAULTS) as error:
-        print(f"capacity: {error}", file=sys.stderr)
-        return 2
-    options.data.write_bytes(msgspec.json.format(msgspec.json.encode(measured)) + b"\n")
-    print(tables(measured), end="")
-    return 0
+            print(work(Path(folder)), end="")
+        return 0
+
+    return command_line.run("capacity", run, measure.Failed, *measure.ERRORS)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Measures what the calculator needs: 1, 3 and 5 nodes of dev/cluster.py in turn, then the disk.
+"""Measure what the calculator needs: 1, 3 and 5 nodes of dev/cluster.py in turn, then the disk.
 
-The load is the bench's generator: batches of 1, 5 and 10, and reads of 20 sessions, in a closed
-loop of few connections. Nodes keep a periodic commit log, as in production.
+The load is the bench's generator in a closed loop of few connections: batches of 1, 5 and 10
+events, and reads of 20 sessions. Nodes sync their commit log periodically, as in production.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,16 @@ import msgspec
 from cassandra import DriverException
 
 from dev.cluster import Cluster, NodeFailed
+from dev.service import PREFIX
 from dev.toolchain import MissingTool
 from loadtest import dataset
-from loadtest.bench import contenders, store
-from loadtest.bench.contenders import CONTENDERS, ROOT, Running
+from loadtest.bench import processes, store
+from loadtest.bench.contenders import CONTENDERS, ROOT
 from loadtest.bench.generator import Job, cpu_seconds
 from loadtest.bench.generator import Measured as Window
-from loadtest.bench.page import machine
+from loadtest.bench.processes import Running
 from loadtest.capacity.model import Disk, Measured, Reads, Run
-from player_sessions.settings import PREFIX, load
+from loadtest.page import machine
 
 SIZES = ((1, 1), (3, 3), (5, 3))  # nodes, replication factor
 BATCHES = (1, 5, 10)
@@ -41,20 +42,20 @@ _IDLE_SECONDS = 4.0
 _DISK_DAYS = 84  # six windows of a year's retention
 _WINDOW_DAYS = 14
 _COMPACTION_SECONDS = 60
-_SCHEMA_TABLES = 2  # of the migrations: small, and counted with the others
+_SCHEMA_TABLES = 2  # the tables of the migrations; they are small and counted with the others
 
 Say = Callable[[str], None]
 
 
-FAULTS = (contenders.NotReady, NodeFailed, MissingTool, OSError, DriverException)
+ERRORS = (processes.NotReady, NodeFailed, MissingTool, OSError, DriverException)
 
 
 class Failed(Exception):
-    """No figure can be had; the message says why."""
+    """No figure can be measured; the message says why."""
 
 
 def measure(folder: Path, options: Any, say: Say) -> Measured:
-    """All of it; raises Failed."""
+    """Measure everything; raise Failed."""
     load_average = f"{os.getloadavg()[0]:.1f}"
     runs: list[Run] = []
     reads: list[Reads] = []
@@ -77,57 +78,55 @@ def measure(folder: Path, options: Any, say: Say) -> Measured:
     )
 
 
-def _environ(cluster: Cluster, keyspace: str, replication: int) -> dict[str, str]:
-    made = contenders.variables(cluster, keyspace)
+def environ_of(cluster: Cluster, keyspace: str, replication: int) -> dict[str, str]:
+    """Return the variables of a service that uses this keyspace."""
+    made = processes.variables(cluster, keyspace)
     return made | {f"{PREFIX}REPLICATION": f"dc1:{replication}"}
-
-
-def _settings(environ: dict[str, str]) -> Any:
-    return load({k: v for k, v in environ.items() if k.startswith(PREFIX)})
 
 
 def _size(
     cluster: Cluster, replication: int, options: Any, say: Say, runs: list[Run], reads: list[Reads]
 ) -> None:
-    environ = _environ(cluster, _KEYSPACE, replication)
+    environ = environ_of(cluster, _KEYSPACE, replication)
     with (
-        store.opened(_settings(environ)) as session,
-        contenders.running(CONTENDERS["service"], environ, cluster.folder) as service,
+        store.opened(environ) as session,
+        processes.running(CONTENDERS["service"], environ, cluster.folder) as service,
     ):
         player = store.write_player(session, 20)
         warmed = 0
-        while warmed < options.warm_up:  # Java compiles what it runs often: let it, first
-            warmed += 10 * _window(cluster, service, options.seconds, 10).requests
-        idle = _idle(cluster)
+        while warmed < options.warm_up:  # let Java compile its hot code first
+            warmed += 10 * window(cluster, service, options.seconds, 10).requests
+        idle = idle_cores(cluster)
         say(f"  warm after {warmed:,} events; idle, all nodes: {idle:.2f} cores")
         for batch in BATCHES:
             windows = [
-                _window(cluster, service, options.seconds, batch) for _ in range(options.rounds)
+                window(cluster, service, options.seconds, batch) for _ in range(options.rounds)
             ]
             rate, *us = _medians(windows, batch, idle)
             runs.append(Run(cluster.nodes, replication, batch, rate, *us))
             say(f"  batches of {batch}: {rate:,.0f} events/s, {us[0]:.1f} + {us[1]:.1f} µs/event")
         windows = [
-            _window(cluster, service, options.seconds, 0, player) for _ in range(options.rounds)
+            window(cluster, service, options.seconds, 0, player) for _ in range(options.rounds)
         ]
         rate, *us = _medians(windows, 1, idle)
         reads.append(Reads(cluster.nodes, replication, rate, *us))
         say(f"  reads: {rate:,.0f}/s, {us[0]:.0f} + {us[1]:.0f} µs/read")
 
 
-def _idle(cluster: Cluster) -> float:
-    """Cores that all nodes together use for themselves: gossip, housekeeping."""
-    before = _used(cluster)
+def idle_cores(cluster: Cluster) -> float:
+    """Return how many cores all nodes together use for themselves, such as for gossip."""
+    before = cpu_of(cluster)
     time.sleep(_IDLE_SECONDS)
-    return sum(_used(cluster)) / _IDLE_SECONDS - sum(before) / _IDLE_SECONDS
+    return sum(cpu_of(cluster)) / _IDLE_SECONDS - sum(before) / _IDLE_SECONDS
 
 
-def _used(cluster: Cluster) -> list[float]:
+def cpu_of(cluster: Cluster) -> list[float]:
+    """Return the processor time (s) that each node has used."""
     return [cpu_seconds(cluster.pid(node)) for node in range(1, cluster.nodes + 1)]
 
 
 def _medians(windows: list[Window], units: int, idle: float) -> list[float]:
-    """Units per second, and per unit the µs of the service and of all nodes beyond idling."""
+    """Return units per second, and µs per unit of the service and of the nodes beyond idling."""
     figures = [
         (
             each.requests * units / each.seconds,
@@ -139,10 +138,13 @@ def _medians(windows: list[Window], units: int, idle: float) -> list[float]:
     return [round(statistics.median(values), 3) for values in zip(*figures, strict=True)]
 
 
-def _window(
+def window(
     cluster: Cluster, service: Running, seconds: float, batch: int, player: str = ""
 ) -> Window:
-    """One measurement. The generator watches one node; the others' share is the same all along."""
+    """Measure one window.
+
+    The generator watches one node; the share of the other nodes is the same in all measurements.
+    """
     contender = service.contender
     job = Job(
         port=service.port,
@@ -157,39 +159,39 @@ def _window(
         batch=batch,
         requests=0 if player else round((_WARM_UP + seconds) * 3000),
     )
-    before = _used(cluster)
+    before = cpu_of(cluster)
     done = subprocess.run(
         [sys.executable, "-m", "loadtest.bench.generator"],
         cwd=ROOT, input=msgspec.json.encode(job), capture_output=True,
     )  # fmt: skip
     if done.returncode:
         raise Failed(done.stderr.decode(errors="replace"))
-    used = [now - earlier for now, earlier in zip(_used(cluster), before, strict=True)]
+    used = [now - earlier for now, earlier in zip(cpu_of(cluster), before, strict=True)]
     window = msgspec.json.decode(done.stdout, type=Window)
     window.cassandra_cpu *= sum(used) / used[0]
     return window
 
 
 def _disks(cluster: Cluster, options: Any, say: Say) -> list[Disk]:
-    """The same events imported window by window, and shuffled over all windows."""
+    """Import the same events window by window, and shuffled over all windows."""
     arguments = ["--sessions", str(options.disk_sessions), "--days", str(_DISK_DAYS)]
     arguments += ["--players", str(max(1, options.disk_sessions // 60)), "--unfinished", "0"]
     events = dataset.events(dataset.parser().parse_args(arguments))
     made = []
     for order in ("sorted", "shuffled"):
         keyspace = f"disk_{order}"
-        environ = _environ(cluster, keyspace, 1)
-        with store.opened(_settings(environ)):
+        environ = environ_of(cluster, keyspace, 1)
+        with store.opened(environ):
             parts = list(_parts(events)) if order == "sorted" else [events]
             for number, part in enumerate(parts):
-                _import(cluster, environ, part, number)
+                import_events(cluster, environ, part, number)
         made.append(_disk(cluster, keyspace, order, events, len(parts)))
         say(f"  {order}: {made[-1].bytes_per_event:.1f} bytes/event, {made[-1].sstables} SSTables")
     return made
 
 
 def _parts(events: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """One after another the events of each TWCS window, by their own time."""
+    """Yield the events of one TWCS window after another, by their own time."""
     windows = defaultdict(list)
     for event in events:
         windows[_window_of(event)].append(event)
@@ -202,8 +204,10 @@ def _window_of(event: dict[str, Any]) -> int:
     return int(at.timestamp() // (_WINDOW_DAYS * 86_400))
 
 
-def _import(cluster: Cluster, environ: dict[str, str], part: list[dict[str, Any]], n: int) -> None:
-    """Into Cassandra by the service's own import, then onto disk."""
+def import_events(
+    cluster: Cluster, environ: dict[str, str], part: list[dict[str, Any]], n: int
+) -> None:
+    """Import the events with `player-sessions import`, then flush them to disk."""
     file = cluster.folder / f"part{n}.jsonl"
     file.write_text("".join(json.dumps(event) + "\n" for event in part))
     done = subprocess.run(
@@ -221,11 +225,13 @@ def _disk(
     if order == "shuffled":
         cluster.nodetool("compact", keyspace)
     until = time.monotonic() + _COMPACTION_SECONDS
-    while len(_data(cluster, keyspace)) > 2 * windows + _SCHEMA_TABLES and time.monotonic() < until:
-        time.sleep(1)  # TWCS compacts each past window to one SSTable per table
-    files = _data(cluster, keyspace)
-    tables = {file.parent for file in files}
-    size = sum(f.stat().st_size for table in tables for f in table.iterdir() if f.is_file())
+    while (
+        len(data_files(cluster, keyspace)) > 2 * windows + _SCHEMA_TABLES
+        and time.monotonic() < until
+    ):
+        time.sleep(1)  # until TWCS has compacted each past window to one SSTable per table
+    files = data_files(cluster, keyspace)
+    size = size_of({file.parent for file in files})
     return Disk(
         order=order,
         events=len(events),
@@ -235,12 +241,20 @@ def _disk(
     )
 
 
-def _data(cluster: Cluster, keyspace: str) -> list[Path]:
+def data_files(cluster: Cluster, keyspace: str) -> list[Path]:
+    """Return the data files of all SSTables of the first node."""
     return sorted((cluster.folder / "node1" / "data" / keyspace).glob("*/*-Data.db"))
 
 
+def size_of(tables: Iterable[Path]) -> int:
+    """Return the bytes of all files in the tables' folders: data, indexes and filters."""
+    return sum(
+        file.stat().st_size for table in tables for file in table.iterdir() if file.is_file()
+    )
+
+
 def _per_partition(events: list[dict[str, Any]], windows: int) -> float:
-    """Events of a player in an SSTable, on average over both tables."""
+    """Return the events of a player in an SSTable, averaged over both tables."""
     partitions = {
         (event["player_id"], event["event"], _window_of(event) if windows > 1 else 0)
         for event in events

@@ -1,4 +1,4 @@
-"""From what was measured to pods, nodes and disks: arithmetic only, every assumption a field."""
+"""Calculate pods, nodes and disks from measurements; every assumption is a field."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DAY = 86_400.0
 
 
 class Run(msgspec.Struct, frozen=True):
-    """Processor time of one cluster under batches of one size; medians over rounds."""
+    """Processor time of one cluster under batches of one size; medians over the rounds."""
 
     nodes: int
     replication: int
@@ -22,7 +22,7 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class Reads(msgspec.Struct, frozen=True):
-    """The same for reads of 20 sessions."""
+    """Processor time of one cluster under reads of 20 sessions."""
 
     nodes: int
     replication: int
@@ -32,7 +32,7 @@ class Reads(msgspec.Struct, frozen=True):
 
 
 class Disk(msgspec.Struct, frozen=True):
-    """One replica's bytes after flush and compaction; per partition: a player in an SSTable."""
+    """One replica after flush and compaction; a partition is one player in an SSTable."""
 
     order: str  # sorted, shuffled
     events: int
@@ -42,7 +42,7 @@ class Disk(msgspec.Struct, frozen=True):
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """The data file: what `measure` wrote."""
+    """The data file that `measure` writes."""
 
     date: str
     command: str
@@ -53,31 +53,31 @@ class Measured(msgspec.Struct, frozen=True):
 
 
 class Cost(NamedTuple):
-    """µs of processor time."""
+    """Processor time in µs."""
 
     request: float
     event: float
 
     def of(self, batch: float) -> float:
-        """Per event, in batches of so many on average."""
+        """Return the µs per event in batches of `batch` events on average."""
         return self.request / batch + self.event
 
 
 def fit(one: float, ten: float) -> Cost:
-    """From µs per event at 1 and at 10 events per request."""
+    """Return the cost from µs per event at 1 and at 10 events per request."""
     request = max(0.0, (one - ten) / 0.9)
     return Cost(request, max(0.0, one - request))
 
 
 def _between(costs: list[Cost], replication: int) -> Cost:
-    """On the line through those at RF 1 and RF 3."""
+    """Return the cost on the line through the costs at RF 1 and RF 3."""
     steps = (replication - 1) / 2
     pairs = zip(*costs, strict=True)
     return Cost(*(max(0.0, one + (other - one) * steps) for one, other in pairs))
 
 
 class Model:
-    """What the measurements of 1 node (RF 1) and 3 nodes (RF 3) say of any other size."""
+    """Predicts other sizes from measurements of 1 node (RF 1) and 3 nodes (RF 3)."""
 
     def __init__(self, measured: Measured) -> None:
         self.measured = measured
@@ -91,18 +91,21 @@ class Model:
         self._reads = {n: reads[n].cassandra_us for n in (1, 3)}
 
     def service(self, replication: int) -> Cost:
-        """A line through RF 1 and RF 3: a slower quorum makes smaller groups and more wake-ups."""
+        """Return the cost in the service, on a line through RF 1 and RF 3.
+
+        A slower quorum leads to smaller group commits and more wake-ups.
+        """
         return _between(self._service, replication)
 
     def cassandra(self, replication: int) -> Cost:
-        """Of all nodes together, a line through RF 1 and RF 3."""
+        """Return the cost in all nodes together, on a line through RF 1 and RF 3."""
         return _between(self._cassandra, replication)
 
     def read_cassandra(self, replication: int) -> float:
         return self._reads[1] + (self._reads[3] - self._reads[1]) * (replication - 1) / 2
 
     def bytes_per_event(self, events_per_partition: float) -> float:
-        """A row, and its share of a partition: a line through what was measured."""
+        """Return the bytes of a row and its share of a partition, on a measured line."""
         few, many = sorted(self.measured.disks, key=lambda disk: disk.events_per_partition)
         less, more = 1 / many.events_per_partition, 1 / few.events_per_partition
         partition = (few.bytes_per_event - many.bytes_per_event) / (more - less)
@@ -110,13 +113,13 @@ class Model:
         return row + partition / events_per_partition
 
     def predict(self, nodes: int, replication: int, batch: int) -> tuple[float, float]:
-        """(service, Cassandra) µs per event; the number of nodes only spreads it."""
+        """Return µs per event in the service and in Cassandra; more nodes only spread the work."""
         del nodes
         return self.service(replication).of(batch), self.cassandra(replication).of(batch)
 
 
 class Demand(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked for, and what is assumed; the calculator prints all of it."""
+    """The demand and the assumptions of a plan; the calculator prints all of them."""
 
     events_per_second: float  # at the peak
     replication: int = 3
@@ -147,20 +150,23 @@ class Plan(NamedTuple):
     events_stored: float
 
 
-_JSON_BYTES = 190  # of an event on the wire, and its share of the head of a request
-_HEAD_BYTES = 250
+_JSON_BYTES = 190  # one event in a request's body
+_HEAD_BYTES = 250  # a request's head
 
 
 def kept_days(demand: Demand) -> float:
-    """How long an event takes up disk: TWCS drops whole windows, gc_grace later; one flush of
-    shuffled data is one SSTable, which stays until its newest row has expired."""
+    """Return for how many days an event takes up disk.
+
+    TWCS drops whole windows, gc_grace_seconds later. Shuffled data that were flushed together are
+    in one SSTable, which stays until its newest row has expired.
+    """
     retention = demand.retention_days
     overhang = retention / 26 + min(10.0, retention / 36)
     return overhang + retention * (1 + demand.shuffled)
 
 
 def plan(model: Model, demand: Demand) -> Plan:
-    """What carries the demand."""
+    """Return the pods, nodes and disks that carry the demand."""
     rate, reads = demand.events_per_second, demand.reads_per_second
     service_us = (
         rate * model.service(demand.replication).of(demand.batch) + reads * model.read_service

@@ -1,4 +1,4 @@
-"""A TCP proxy before Cassandra that can be slow, narrow, lossy, torn, silent or gone."""
+"""A TCP proxy before Cassandra that can delay, limit, damage, drop, cut or refuse traffic."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _CHUNK = 4096
 
 
 class Proxy:
-    """Faults are attributes, which may change at any time and hold for all connections."""
+    """A proxy whose attributes cause failures, at any time and in all connections."""
 
     def __init__(self, target: tuple[str, int], listen: tuple[str, int]) -> None:
-        self.bytes_per_second: float | None = None  # to the store, all connections together
-        self.latency = 0.0  # seconds, each way
-        self.lost = 0.0  # the share of chunks, each way, that lack a byte
-        self.silent = False  # takes everything and passes nothing on
-        self.cutting = False  # passes half of an answer on and closes
+        self.bytes_per_second: float | None = None  # to the store, of all connections
+        self.latency = 0.0  # seconds each way
+        self.lost = 0.0  # share of chunks that lose a byte, each way
+        self.silent = False  # accepts everything and passes nothing on
+        self.cutting = False  # passes half of an answer on and closes the connection
         self.host, self.port = listen
         self._target = target
         self._free_at = 0.0
@@ -29,14 +29,14 @@ class Proxy:
         self._open: set[asyncio.StreamWriter] = set()
 
     def run(self) -> None:
-        """Until `stop`."""
+        """Run until `stop`."""
         self._loop.run_forever()
         self._loop.run_until_complete(self._end())
         self._loop.close()
 
     async def _end(self) -> None:
         await self._refuse()
-        await asyncio.sleep(0.1)  # connections end by themselves; asyncio reports a cancelled one
+        await asyncio.sleep(0.1)  # let connections end; asyncio reports cancelled ones
         rest = asyncio.all_tasks() - {asyncio.current_task()}
         for task in rest:
             task.cancel()
@@ -46,11 +46,11 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     def refuse(self) -> None:
-        """Close every connection; new ones are refused until `listen`."""
+        """Close every connection, and refuse new ones until `listen`."""
         self._call(self._refuse())
 
     def listen(self) -> None:
-        """Also when it does already."""
+        """Accept connections; do nothing if it does already."""
         self._call(self._listen())
 
     def _call(self, work: Coroutine[Any, Any, None]) -> None:
@@ -72,25 +72,34 @@ class Proxy:
     async def _connection(
         self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter
     ) -> None:
+        # Both ends are closed before anything else is awaited: the proxy may be ended meanwhile,
+        # and a connection whose other end has gone is closed by nobody else.
+        with self._kept(to_client):
+            try:
+                store, to_store = await asyncio.open_connection(*self._target)
+            except OSError:
+                return
+            with self._kept(to_store):
+                ways = [
+                    asyncio.create_task(self._to_store(client, to_store)),
+                    asyncio.create_task(self._to_client(store, to_client)),
+                ]
+                try:
+                    await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for way in ways:
+                        way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)
+
+    @contextmanager
+    def _kept(self, writer: asyncio.StreamWriter) -> Iterator[None]:
+        """Let `refuse` close this end of a connection, and close it at last."""
+        self._open.add(writer)
         try:
-            store, to_store = await asyncio.open_connection(*self._target)
-        except OSError:
-            to_client.transport.abort()
-            return
-        self._open.add(to_client)
-        ways = [
-            asyncio.create_task(self._to_store(client, to_store)),
-            asyncio.create_task(self._to_client(store, to_client)),
-        ]
-        try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            yield
         finally:
-            self._open.discard(to_client)
-            for way in ways:
-                way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
-            to_store.transport.abort()
-            to_client.transport.abort()
+            self._open.discard(writer)
+            writer.transport.abort()
 
     async def _to_store(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         async with _Late(target) as late:
@@ -117,14 +126,14 @@ class Proxy:
         return data[:at] + data[at + 1 :]
 
     async def _turn(self, seconds: float) -> None:
-        """Wait until the pipe that all share has carried this much."""
+        """Wait until the pipe that all connections share has carried so many bytes."""
         now = self._loop.time()
         self._free_at = max(self._free_at, now) + seconds
         await asyncio.sleep(self._free_at - now)
 
 
 class _Late:
-    """Writes what it is given in order, each when it is due."""
+    """Writes what it is given in order, each part when it is due."""
 
     def __init__(self, target: asyncio.StreamWriter) -> None:
         self._target = target
@@ -152,7 +161,7 @@ class _Late:
 
 @contextmanager
 def proxy(target: tuple[str, int], listen: tuple[str, int] = ("127.0.0.1", 0)) -> Iterator[Proxy]:
-    """A proxy in a thread of its own."""
+    """Run a proxy in a thread of its own."""
     made = Proxy(target, listen)
     thread = threading.Thread(target=made.run, daemon=True)
     thread.start()

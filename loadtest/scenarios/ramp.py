@@ -1,7 +1,7 @@
-"""Ramp: more users step by step until the service no longer keeps up; names the knee.
+"""Ramp: add users step by step until the service no longer keeps up, and name the knee.
 
-A step is carried while the p90 latency and the share of requests not acknowledged stay within
---knee-ms and --knee-bad. The knee is the last step carried before one that is not.
+The service keeps up with a step while the p90 latency and the share of unacknowledged requests stay
+within --knee-ms and --knee-bad. The knee is the last step before one with which it does not.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from loadtest.report import Result
 from loadtest.tally import Cell, Figures
 from loadtest.users import GameServer
 
-_SETTLING = 0.25  # share of a step that is not judged: connections open, queues fill
+_SETTLING = 0.25  # share of a step that is not judged, while queues fill
 
 
 class RampServer(GameServer):
-    """The default."""
+    """The default game server."""
 
 
 def users(options: Options, step: int) -> int:
@@ -34,11 +34,26 @@ class Ramp(Scenario):
     known = {"knee": {"events_per_second", "requests_per_second", "users", "p90_ms"}}
 
     def add_options(self, add: Any) -> None:
-        add("--step-seconds", type=float, default=20.0, help="(%(default)s)")
-        add("--steps", type=int, default=16, help="at most (%(default)s)")
-        add("--factor", type=float, default=1.4, help="users of the next step (%(default)s)")
-        add("--knee-ms", type=float, default=500.0, help="p90 that is too slow (%(default)s)")
-        add("--knee-bad", type=float, default=0.01, help="share that is too much (%(default)s)")
+        add("--step-seconds", type=float, default=20.0, help="length of a step (%(default)s)")
+        add("--steps", type=int, default=16, help="most steps (%(default)s)")
+        add(
+            "--factor",
+            type=float,
+            default=1.4,
+            help="how many times as many users in the next step (%(default)s)",
+        )
+        add(
+            "--knee-ms",
+            type=float,
+            default=500.0,
+            help="p90 latency that is too slow (%(default)s)",
+        )
+        add(
+            "--knee-bad",
+            type=float,
+            default=0.01,
+            help="share of unacknowledged requests that is too high (%(default)s)",
+        )
 
     def windows(self, options: Options, begin: float, end: float) -> dict[str, Window]:
         length = options.step_seconds
@@ -49,7 +64,7 @@ class Ramp(Scenario):
         }
 
     def figures(self, result: Result, options: Options) -> dict[str, Figures]:
-        """The knee's, and a sentence that names it."""
+        """Return the knee's figures and a sentence that names the knee."""
         knee: Figures = {"events_per_second": 0, "requests_per_second": 0, "users": 0, "p90_ms": 0}
         said = "no knee: every step was carried; allow more --steps or a larger --factor"
         for step, (since, until) in enumerate(result.windows.values()):
@@ -85,7 +100,7 @@ def _sentence(knee: Figures, failed: Figures, count: float, options: Options) ->
 
 
 class Steps(LoadTestShape):
-    """Stops after two steps in a row that were not carried."""
+    """Stops after two steps in a row with which the service did not keep up."""
 
     use_common_options = True
 

@@ -7,14 +7,14 @@ from typing import Any
 
 from locust import LoadTestShape
 
-from loadtest import replay
+from loadtest import replay_file
 from loadtest.harness import Options, Scenario, install
 from loadtest.journal import Header
 from loadtest.users import GameServer, Source, clock
 
 
 class ReplayServer(GameServer):
-    """The default."""
+    """The default game server."""
 
 
 class Replay(Scenario):
@@ -22,19 +22,21 @@ class Replay(Scenario):
     defaults = {"reads": 0.0, "warm_up": 0.0}
 
     def add_options(self, add: Any) -> None:
-        add("--file", required=True, help="JSON Lines, .gz and .bz2 too")
+        add("--file", required=True, help="file of JSON Lines, also .gz or .bz2")
         add("--rebase", action="store_true", help="shift all events so that the newest is now")
 
     def check(self, options: Options) -> None:
         path = Path(options.file).absolute()
         options.file = str(path)
-        options.fingerprint = replay.fingerprint(path)
+        options.fingerprint = replay_file.fingerprint(path)
         options.shift_ms = 0
         if options.rebase:
-            options.shift_ms = round(clock() * 1000) - replay.newest_ms(path)
+            options.shift_ms = round(clock() * 1000) - replay_file.newest_ms(path)
 
     def source(self, options: Options, seed: str, process: int) -> tuple[Source, Header]:
-        made = replay.Replay(Path(options.file), options.shift_ms, process, options.processes_total)
+        made = replay_file.Replay(
+            Path(options.file), options.shift_ms, process, options.processes_total
+        )
         return made, Header(
             seed=seed,
             origin_ms=options.shift_ms,
@@ -44,7 +46,7 @@ class Replay(Scenario):
 
 
 class UntilTheEnd(LoadTestShape):
-    """Ends when every user has found the file at its end."""
+    """Ends when every user has reached the end of the file."""
 
     use_common_options = True
     _begun = False

@@ -9,7 +9,7 @@ from loadtest.users import GameServer
 
 
 class SoakServer(GameServer):
-    """The default."""
+    """The default game server."""
 
 
 class Soak(Scenario):
@@ -19,7 +19,7 @@ class Soak(Scenario):
     known = {"drift": {"p90_ratio"}}
 
     def windows(self, options: Options, begin: float, end: float) -> dict[str, Window]:
-        """The first and the last day, which have the same load; quarters of a shorter run."""
+        """Return the first and last day, which have the same load; quarters of a shorter run."""
         begin += options.warm_up
         length = options.day if options.day and end - begin >= 2 * options.day else 0
         length = length or (end - begin) / 4

@@ -1,4 +1,4 @@
-"""Spike: ten times the users for 30 s, then back; the service must be whole again soon."""
+"""Spike: ten times the users for 30 s, then back; the service must recover soon."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from loadtest.users import GameServer
 
 
 class SpikeServer(GameServer):
-    """The default."""
+    """The default game server."""
 
 
 class Spike(Scenario):
@@ -23,11 +23,31 @@ class Spike(Scenario):
     known = {"recovery": {"seconds"}}
 
     def add_options(self, add: Any) -> None:
-        add("--before", type=float, default=30.0, help="seconds at -u users (%(default)s)")
+        add(
+            "--before",
+            type=float,
+            default=30.0,
+            help="seconds before the spike, at -u users (%(default)s)",
+        )
         add("--spike", type=float, default=30.0, help="seconds of the spike (%(default)s)")
-        add("--after", type=float, default=60.0, help="seconds at -u users again (%(default)s)")
-        add("--times", type=int, default=10, help="as many users in the spike (%(default)s)")
-        add("--whole-ms", type=float, default=500.0, help="p90 when recovered (%(default)s)")
+        add(
+            "--after",
+            type=float,
+            default=60.0,
+            help="seconds after the spike, at -u users (%(default)s)",
+        )
+        add(
+            "--times",
+            type=int,
+            default=10,
+            help="how many times as many users in the spike (%(default)s)",
+        )
+        add(
+            "--whole-ms",
+            type=float,
+            default=500.0,
+            help="p90 latency that counts as recovered (%(default)s)",
+        )
 
     def windows(self, options: Options, begin: float, end: float) -> dict[str, Window]:
         spike = begin + options.before
@@ -47,7 +67,7 @@ class Spike(Scenario):
 
 
 def recovery(tally: Tally, over: float, end: float, whole_ms: float) -> float:
-    """Seconds from the spike's end to the last second that was not whole."""
+    """Return the seconds from the spike's end to the last second that was slow or had a failure."""
     broken = over
     for second in sorted(tally.seconds):
         cell = tally.at(second)

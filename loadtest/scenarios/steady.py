@@ -1,11 +1,11 @@
-"""Open loop at one mean rate: users x --rate requests per second, for --run-time."""
+"""Steady: an open loop at one mean rate of users x --rate requests per second."""
 
 from loadtest.harness import Scenario, install
 from loadtest.users import GameServer
 
 
 class SteadyServer(GameServer):
-    """The default."""
+    """The default game server."""
 
 
 class Steady(Scenario):

@@ -1,4 +1,4 @@
-"""The command `player-sessions`: serve, schema, import, keys, settings, metrics."""
+"""The command `player-sessions`, whose subcommands import what they need only when they run."""
 
 from __future__ import annotations
 
@@ -10,8 +10,15 @@ from typing import Any
 import click
 
 from player_sessions import __version__
-from player_sessions.keys import SCOPES
 from player_sessions.settings import InvalidSettings, Settings, describe, load
+from player_sessions.transfer import options as transfer
+from player_sessions.web.access import SCOPES
+
+_SETTINGS_PAGE = """# Settings
+
+`make docs` writes this page from the code. The service does not start with an unknown variable or a
+bad value. Durations are written `365d`, `2h`, `5m`, `1.5s` or `200ms`.
+"""
 
 
 def _settings() -> Settings:
@@ -29,7 +36,7 @@ def _say(text: str) -> None:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
-    """Game sessions on Apache Cassandra. Settings come from PLAYER_SESSIONS_… variables."""
+    """Store game sessions in Apache Cassandra. PLAYER_SESSIONS_… variables are the settings."""
 
 
 @main.command(epilog="Example: PLAYER_SESSIONS_HTTP_PORT=9000 player-sessions serve")
@@ -43,126 +50,120 @@ def serve() -> None:
 @main.command(epilog="Example: player-sessions settings | column -t -s '|'")
 @click.option("--markdown", is_flag=True, help="Print the page docs/settings.md.")
 def settings(markdown: bool) -> None:
-    """List every setting, its default and what it is."""
+    """List every setting with its default and its meaning."""
     rows = describe()
     if markdown:
-        click.echo(
-            "# Settings\n\n`make docs` writes this page from the code. An unknown or bad setting"
-        )
-        click.echo("is refused at boot. Durations: `365d`, `2h`, `5m`, `1.5s`, `200ms`.\n")
-        click.echo("| setting | default | what it is |\n|---|---|---|")
-        for variable, default, doc in rows:
-            click.echo(f"| `{variable}` | {f'`{default}`' if default else ''} | {doc} |")
+        click.echo(_SETTINGS_PAGE)
+        click.echo("| setting | default | values | what it is |\n|---|---|---|---|")
+        for variable, default, values, doc in rows:
+            click.echo(f"| `{variable}` | {f'`{default}`' if default else ''} | {values} | {doc} |")
         return
-    width = max(len(variable) for variable, _, _ in rows)
-    for variable, default, doc in rows:
+    width = max(len(variable) for variable, *_ in rows)
+    for variable, default, _, doc in rows:
         click.echo(f"{variable:{width}}  {default or '-':16} {doc}")
 
 
 @main.command("metrics", epilog="Example: player-sessions metrics > docs/metrics.md")
 def metrics_() -> None:
-    """Print the page docs/metrics.md: every metric at /metrics."""
+    """Print the page docs/metrics.md, which lists every metric of /metrics."""
     from player_sessions.telemetry import metrics
 
-    click.echo(
-        "# Metrics\n\n`make docs` writes this page from the code. Beside these, /metrics has"
-    )
-    click.echo("the usual `process_…` and `python_…` of prometheus-client.\n")
+    click.echo("# Metrics\n\n`make docs` writes this page from the code. /metrics also has the")
+    click.echo("usual `process_…` and `python_…` metrics of prometheus-client.\n")
     click.echo("| metric | kind | unit | labels | what it is |\n|---|---|---|---|---|")
     for name, kind, unit, labels, text in metrics.describe():
         click.echo(f"| `{name}` | {kind} | {unit} | {labels} | {text} |")
 
 
-@main.command(
-    "import",
-    epilog="Example: player-sessions import --rebase events.jsonl.gz; then, when it was"
-    " interrupted: player-sessions import --rebase --resume events.jsonl.gz",
-)
-@click.argument("files", nargs=-1, metavar="[FILE]...")
-@click.option("--rebase", is_flag=True, help="Shift all events so that the newest is now.")
-@click.option("--resume", is_flag=True, help="Go on where an interrupted import of FILE... was.")
-@click.option("--state", type=click.Path(path_type=Path), help="Default: FILE.import-state.")
-@click.option(
-    "--rejects",
-    type=click.Path(path_type=Path),
-    default=Path("rejects.jsonl"),
-    show_default=True,
-    help="Where bad lines go, with number and reason.",
-)
-@click.option(
-    "--in-flight",
-    type=click.IntRange(1, 10_000),
-    default=200,
-    show_default=True,
-    help="Batches of 10 events under way at once.",
-)
-@click.option(
-    "--patience",
-    type=click.FloatRange(0),
-    default=120.0,
-    show_default=True,
-    help="Seconds to try again while Cassandra is away.",
-)
-def import_(
-    files: tuple[str, ...],
-    rebase: bool,
-    resume: bool,
-    state: Path | None,
-    rejects: Path,
-    in_flight: int,
-    patience: float,
-) -> None:
-    """Store events from FILE... or standard input: JSON Lines, plain, .gz or .bz2.
+@main.command("import", epilog=transfer.EPILOG)
+@transfer.import_options
+def import_(files: tuple[str, ...], **options: Any) -> None:
+    """Store events from FILE... or standard input: JSON Lines in UTF-8.
 
-    A line is one event or one batch. A line with a wrong event stores nothing and goes to the
-    rejects file; the import goes on. Importing a file twice is harmless.
+    Files packed with gzip, bzip2 or zstd are recognised whatever their name. Standard input, a pipe
+    or a device is read once, without a state file.
 
-    Sort the events by time first if you can. Shuffled data makes files in Cassandra that hold all
-    times at once: they are touched by every read and go only when their newest event expires, so
-    count with up to twice the retention on disk.
+    A line is one event or one batch, of at most 1 MiB. A line with a wrong event stores nothing and
+    goes to the rejects file, and the import goes on. Importing a file twice is harmless.
 
-    Exit code: 0 all stored or discarded, 3 some rejected, 1 stopped, 2 usage, 130 interrupted.
+    Sort the events by time first if you can. Shuffled events make SSTables in Cassandra that cover
+    all times: every read touches them, and they are deleted only when their newest event expires.
+    Disk usage can then reach twice that of sorted events.
+
+    Events older than the retention are discarded.
+
+    Exit codes: 0 all events are stored, 3 some lines were rejected, 4 no line was rejected but some
+    events were discarded, 1 the import stopped, 2 wrong usage, 130 interrupted.
     """
-    from player_sessions.importer import command
+    from player_sessions.transfer import command
 
-    sys.exit(
-        command.run(
-            _settings(),
-            list(files),
-            rebase=rebase,
-            resume=resume,
-            state_file=state,
-            rejects=rejects,
-            in_flight=in_flight,
-            patience=patience,
-        )
-    )
+    sys.exit(command.run(_settings(), list(files), command.Options(**options)))
+
+
+@main.command(epilog=transfer.ERASE_EPILOG)
+@transfer.erase_options
+def erase(players: tuple[str, ...], **options: Any) -> None:
+    """Erase PLAYER...: all their events up to now and up to 5 minutes from now.
+
+    Erased events stay gone when they are sent again. An error of one player does not stop the
+    others; the failed players are named at the end.
+
+    Exit codes: 0 all players are erased, 3 some are not, 1 the command stopped, 2 wrong usage, 130
+    interrupted.
+    """
+    from player_sessions.transfer import erase as erasing
+
+    if not players and options["file"] is None:
+        raise click.UsageError("name a player, or a list of players by --file")
+    sys.exit(erasing.run(_settings(), players, **options))
+
+
+@main.command(epilog=transfer.EXPORT_EPILOG)
+@transfer.export_options
+def export(output: str, **options: Any) -> None:
+    """Write events from the store to FILE, as JSON Lines that `import` reads.
+
+    FILE is packed with gzip if its name ends in .gz, and with zstd if it ends in .zst; "-" is
+    standard output. The export refuses a file that exists.
+
+    Without --player, the events of all players are written, in no order. Each line begins with the
+    time of its event, so that `LC_ALL=C sort` sorts the lines by time.
+
+    Events older than the retention are left out, and those that arrive meanwhile may be.
+
+    Exit codes: 0 all events are written, 1 the export stopped, 2 wrong usage, 130 interrupted.
+    """
+    from player_sessions.transfer import export_command
+
+    sys.exit(export_command.run(_settings(), output, export_command.Options(**options)))
 
 
 @main.group()
 def keys() -> None:
-    """API keys, of which only hashes are kept."""
+    """Make API keys. Only their hashes are stored."""
 
 
 @keys.command(
     "new", epilog="Example: player-sessions keys new --name my-game --scope ingest --file keys.txt"
 )
-@click.option("--name", default="key", show_default=True, help="Whose it is, for people.")
+@click.option(
+    "--name", default="key", show_default=True, help="A name for people, such as the owner's."
+)
 @click.option(
     "--scope",
     "scopes",
     multiple=True,
     required=True,
     type=click.Choice(SCOPES),
-    help="What it may do; give it again for more.",
+    help="What the key may do. Repeat the option for several scopes.",
 )
-@click.option("--file", type=click.Path(path_type=Path), help="Append its line to this file.")
+@click.option("--file", type=click.Path(path_type=Path), help="Append the key's line to this file.")
 def new_key(name: str, scopes: tuple[str, ...], file: Path | None) -> None:
-    """Make a key: it is printed once, and the line for PLAYER_SESSIONS_KEYS_FILE after it.
+    """Make a key and print it once, with its line for PLAYER_SESSIONS_KEYS_FILE.
 
-    A key in a game client should have the scope ingest and no other: with it nobody can read.
+    A key in a game client should have only the scope ingest, with which nobody can read.
     """
-    from player_sessions.keys import InvalidKeys, new_key, parse
+    from player_sessions.web.access import InvalidKeys, new_key, parse
 
     key, line = new_key(name, sorted(set(scopes)))
     try:
@@ -175,12 +176,12 @@ def new_key(name: str, scopes: tuple[str, ...], file: Path | None) -> None:
         sys.exit(1)
     click.echo(key)
     if file is None:
-        _say(f"keep the key; this line goes into the keys file:\n{line}")
+        _say(f"keep the key; put this line into the keys file:\n{line}")
 
 
 @main.group()
 def schema() -> None:
-    """The schema: the only commands that run DDL or look at it."""
+    """Apply the schema, or show its state. No other command changes it."""
 
 
 _wait = click.option(
@@ -188,7 +189,7 @@ _wait = click.option(
     default=60.0,
     show_default=True,
     type=click.FloatRange(0),
-    help="Seconds to wait until Cassandra answers.",
+    help="How many seconds to wait until Cassandra answers.",
 )
 
 
@@ -199,21 +200,21 @@ _wait = click.option(
     default=120.0,
     show_default=True,
     type=click.FloatRange(0),
-    help="Seconds to go on while the login is refused: a new cluster's superuser comes late.",
+    help="How many seconds to retry a refused login: a new cluster gets its superuser late.",
 )
 @click.option(
     "--login-from",
     metavar="TEXT",
     default="PLAYER_SESSIONS_CASSANDRA_USERNAME and _PASSWORD",
-    help="Where the login comes from, to be named when it is refused.",
+    help="Where the login comes from, for the message when it is refused.",
 )
 def apply(wait: float, login_wait: float, login_from: str) -> None:
-    """Bring keyspace, tables, retention and role to what this release and its settings say.
+    """Create or change keyspace, tables, retention and role as this release and the settings say.
 
-    Safe to run twice, and by two processes at once. With a user name set, a Cassandra that takes
-    any password is refused.
+    It is safe to run this twice, and by two processes at once. When a user name is set, a Cassandra
+    that accepts any password is refused.
     """
-    from player_sessions.schema import apply as schema_apply
+    from player_sessions.store.schema import apply as schema_apply
 
     def work(settings: Settings, opened: Any) -> int:
         if settings.cassandra_username:
@@ -228,8 +229,8 @@ def apply(wait: float, login_wait: float, login_from: str) -> None:
 @schema.command(epilog="Example: player-sessions schema status --wait 5")
 @_wait
 def status(wait: float) -> None:
-    """Show what is applied and what differs; exit code 1 when something is left to apply."""
-    from player_sessions.schema import apply as schema_apply
+    """Show what is applied and what differs. The exit code is 1 if anything is left to apply."""
+    from player_sessions.store.schema import apply as schema_apply
 
     def show(settings: Settings, opened: Any) -> int:
         lines, fits = schema_apply.status(settings, opened)
@@ -240,15 +241,10 @@ def status(wait: float) -> None:
 
 
 def _with_session(patience: Any, work: Any) -> int:
-    from player_sessions.schema import apply as schema_apply
+    from player_sessions.store.schema import apply as schema_apply
 
-    settings = _settings()
     try:
-        with schema_apply.session(settings, patience, _say) as opened:
-            code: int = work(settings, opened)
-            return code
+        return schema_apply.run(_settings(), patience, _say, work)
     except schema_apply.SchemaError as error:
         _say(f"player-sessions: {error}")
-    except Exception as error:
-        _say(f"player-sessions: Cassandra refused: {error}")
     return 1

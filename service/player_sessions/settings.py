@@ -1,30 +1,39 @@
-"""The one register of settings: each is a field here, an environment variable, a line in the docs.
+"""The one register of settings: each is a field of `Settings` and an environment variable.
 
-A setting `x` comes from `PLAYER_SESSIONS_X`, a secret also from the file that
-`PLAYER_SESSIONS_X_FILE` names. Whatever is unknown or bad is refused, all of it at once.
+The setting `x` is read from `PLAYER_SESSIONS_X`; a secret may also stand in a file that
+`PLAYER_SESSIONS_X_FILE` names. An unknown variable or a bad value is refused, and all errors are
+reported at once. docs/settings.md is made from the fields' types and descriptions.
 """
 
 from __future__ import annotations
 
+import functools
 import ipaddress
+import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, inspect, structs
 
 PREFIX = "PLAYER_SESSIONS_"
 _DEVELOPMENT = f"{PREFIX}DEV_"  # read by dev/, not by the service
 # A Kubernetes Service named player-sessions puts such variables into every pod of its namespace.
-# Their values count too, or a misspelt …_PORT of ours would pass for one of them.
+# Their values are checked too, so that a misspelt …_PORT of ours does not pass for one of them.
 _SERVICE_LINK = re.compile(
     r"\w+(_SERVICE_HOST=.*|_SERVICE_PORT(_\w+)?=\d+|_PORT(_\d+_(TCP|UDP))?=(tcp|udp)://.*"
     r"|_PORT_\d+_(TCP|UDP)_(PROTO|PORT|ADDR)=.*)"
 )
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)\Z")
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_ORIGIN = (
+    r"^(\*|(?!http:.*:80\Z|https:.*:443\Z)[a-z][a-z0-9+.-]*://"
+    r"([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?)\Z"
+)
+_HOST = re.compile(r"(?!-)[\w-]{1,63}(\.(?!-)[\w-]{1,63})*\.?")
 _SWITCH = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
-_CONSISTENCY = ("LOCAL_QUORUM", "LOCAL_ONE", "QUORUM", "EACH_QUORUM", "ALL", "ONE")
 
 
 class InvalidSettings(ValueError):
@@ -32,251 +41,480 @@ class InvalidSettings(ValueError):
 
 
 def format_duration(seconds: float) -> str:
-    """As settings write it: `365d`, `1.5s`, `200ms`."""
+    """Return the duration as settings write it: `365d`, `1.5s`, `200ms`."""
     for unit in ("d", "h", "m", "s"):
         if seconds and seconds % _UNITS[unit] == 0:
             return f"{seconds / _UNITS[unit]:.0f}{unit}"
     return f"{seconds * 1000:g}ms"
 
 
-def _duration(least: float, most: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        match = _DURATION.match(text)
-        if match is None:
-            raise ValueError("must be a duration such as 365d, 2h, 5m, 1.5s or 200ms")
-        seconds = float(match[1]) * _UNITS[match[2]]
-        if not least <= seconds <= most:
-            raise ValueError(f"must be {format_duration(least)} to {format_duration(most)}")
-        return seconds
-
-    return parse
+def _read_duration(text: str) -> float:
+    match = _DURATION.match(text)
+    if match is None:
+        raise ValueError(text)
+    return float(match[1]) * _UNITS[match[2]]
 
 
-def _number(kind: type[int] | type[float], least: float, most: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            value = kind(text)
-        except ValueError:
-            raise ValueError(f"must be a number, {least} to {most}") from None
-        if not least <= value <= most:
-            raise ValueError(f"must be {least} to {most}")
-        return value
-
-    return parse
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in choices:
-            raise ValueError(f"must be one of {', '.join(choices)}")
-        return text
-
-    return parse
-
-
-def _switch(text: str) -> bool:
+def _read_switch(text: str) -> bool:
     if text not in _SWITCH:
-        raise ValueError("must be on or off")
+        raise ValueError(text)
     return _SWITCH[text]
 
 
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names:
-        raise ValueError("must be one name or several with commas")
+def _read_names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _read_hosts(text: str) -> list[str]:
+    names = _read_names(text)
+    if not all(_HOST.fullmatch(name) or _is_address(name) for name in names):
+        raise ValueError(text)
     return names
 
 
-def _replication(text: str) -> dict[str, int]:
-    factors = {}
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*([\w.-]+):(\d{1,2})\s*", part)
-        if match is None or not 1 <= int(match[2]) <= 15:
-            raise ValueError("must be data centres with their factors, such as dc1:3,dc2:3")
-        factors[match[1]] = int(match[2])
-    return factors
+def _read_origins(text: str) -> list[str]:
+    origins = _read_names(text)
+    if "*" in origins and len(origins) > 1:
+        raise ValueError(text)
+    return origins
 
 
-def _identifier(text: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,47}", text):
-        raise ValueError("must be 1-48 of a-z, 0-9 and _, the first a letter")
-    return text
+def _read_replication(text: str) -> dict[str, str]:
+    pairs = (part.strip().partition(":") for part in text.split(","))
+    return {name: factor for name, _, factor in pairs}
 
 
-def _setting(
-    default: Any, doc: str, parse: Callable[[str], Any] = str, *, secret: bool = False
-) -> Any:
-    return field(default=default, metadata={"doc": doc, "parse": parse, "secret": secret})
-
-
-_DAY = 86400.0
-_port = _number(int, 1, 65535)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Durations are in seconds."""
-
-    http_host: str = _setting("127.0.0.1", "Address to listen on.")
-    http_port: int = _setting(8080, "Port to listen on; 0: any.", _number(int, 0, 65535))
-    operations_port: int | None = _setting(
-        None,
-        "Port for health, metrics and the log's level alone; empty: the port above.",
-        _number(int, 0, 65535),
-    )
-    auth: str = _setting(
-        "auto",
-        "auto: keys are asked for where there is a keys file, and without one only a loopback"
-        " address is served. off: none are asked for, on any address.",
-        _one_of("auto", "off"),
-    )
-    keys_file: str = _setting("", "File of hashed keys, read again when it changes.")
-    max_connections: int = _setting(
-        10_000, "Most open HTTP connections; above it a new one gets 503.", _number(int, 1, 10**6)
-    )
-    head_timeout: float = _setting(
-        10.0, "Time a client has to send a request's head, else it is cut.", _duration(0.5, 600)
-    )
-    idle_timeout: float = _setting(
-        75.0, "Time a connection may wait for its next request.", _duration(0.5, 3600)
-    )
-    docs: bool = _setting(True, "Serve the page /docs and the interface's description.", _switch)
-
-    cassandra_contact_points: tuple[str, ...] = _setting(
-        ("127.0.0.1",), "Some nodes of Cassandra, with commas; the others are found.", _names
-    )
-    cassandra_port: int = _setting(9042, "Native port of Cassandra.", _port)
-    cassandra_local_dc: str = _setting("dc1", "Data centre whose nodes are asked.")
-    cassandra_username: str = _setting("", "User at Cassandra; empty: no login.")
-    cassandra_password: str = _setting("", "Its password.", secret=True)
-    cassandra_tls: bool = _setting(False, "Speak TLS to Cassandra.", _switch)
-    cassandra_tls_ca_file: str = _setting("", "PEM of the authorities; empty: the system's.")
-    cassandra_tls_cert_file: str = _setting("", "PEM of a client certificate.")
-    cassandra_tls_key_file: str = _setting("", "PEM of its key.")
-    cassandra_tls_server_name: str = _setting(
-        "", "Name that every node's certificate must carry; empty: the node's address."
-    )
-    cassandra_tls_check_name: bool = _setting(
-        True, "Check the name in the certificate; off is said in the log.", _switch
-    )
-
-    keyspace: str = _setting("player_sessions", "Keyspace of the service.", _identifier)
-    replication: Mapping[str, int] = field(
-        default_factory=lambda: {"dc1": 1},
-        metadata={
-            "doc": "Replication factor by data centre, for `schema apply`.",
-            "parse": _replication,
-            "secret": False,
+# A type's `read` turns the variable's text into what msgspec converts and checks; `values` says in
+# words what is allowed, where the type alone cannot say it.
+Duration = Annotated[float, Meta(extra={"read": _read_duration})]
+Switch = Annotated[bool, Meta(extra={"read": _read_switch, "values": "on or off"})]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Hosts = Annotated[
+    tuple[str, ...],
+    Meta(
+        min_length=1,
+        extra={
+            "read": _read_hosts,
+            "values": "host names or IP addresses with commas between them, without ports",
         },
-    )
-    retention: float = _setting(
-        365 * _DAY,
-        "How long after its own time an event is kept and listed.",
-        _duration(5, 7300 * _DAY),
-    )
-    role_name: str = _setting("", "Role that `schema apply` makes for the service; empty: none.")
-    role_password: str = _setting("", "That role's password.", secret=True)
+    ),
+]
+# An origin is written as browsers send it, or it would never be equal to one.
+Origins = Annotated[
+    tuple[Annotated[str, Meta(pattern=_ORIGIN)], ...],
+    Meta(
+        extra={
+            "read": _read_origins,
+            "values": "* alone, or origins with commas between them, such as"
+            " https://play.example.com (lower case, no path, no slash at the end, no default port)",
+        }
+    ),
+]
+Replication = Annotated[
+    dict[Annotated[str, Meta(pattern=r"^[\w.-]+\Z")], Annotated[int, Meta(ge=1, le=15)]],
+    Meta(
+        extra={
+            "read": _read_replication,
+            "values": "datacenters with their factors, such as dc1:3,dc2:3",
+        }
+    ),
+]
+Identifier = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z][a-z0-9_]{0,47}\Z",
+        extra={"values": "1-48 of a-z, 0-9 and _, the first a letter"},
+    ),
+]
+Secret = Annotated[str, Meta(extra={"secret": True})]
+Consistency = Literal["LOCAL_QUORUM", "LOCAL_ONE", "QUORUM", "EACH_QUORUM", "ALL", "ONE"]
+_DAY = 86400.0
 
-    read_consistency: str = _setting("LOCAL_QUORUM", "Of reads.", _one_of(*_CONSISTENCY))
-    write_consistency: str = _setting("LOCAL_QUORUM", "Of writes.", _one_of(*_CONSISTENCY))
-    deadline: float = _setting(
-        2.0, "Cassandra answers within it, or the request gets 503.", _duration(0.05, 60)
-    )
-    speculation_after: float = _setting(
-        0.2, "Wait before a second node is asked as well.", _duration(0.001, 60)
-    )
-    extra_requests: float = _setting(
-        0.1, "Most retries and speculation, as a share of the last minute.", _number(float, 0, 1)
-    )
 
-    writer_batch_rows: int = _setting(
-        128,
-        "Most rows in a group commit; the server's limits may lower it.",
-        _number(int, 10, 1000),
-    )
-    writer_batches_in_flight: int = _setting(
-        8, "Group commits under way at once.", _number(int, 1, 1000)
-    )
-    writer_queue_rows: int = _setting(
-        5000, "Rows that may wait; above it requests get 503.", _number(int, 10, 1_000_000)
-    )
-    queue_wait: float = _setting(
-        1.0,
-        "Longest expected wait for a group commit, at most half the deadline; above it requests"
-        " get 503 unread.",
-        _duration(0.01, 60),
-    )
-    reads_in_flight: int = _setting(
-        256, "Reads under way at once; above it requests get 503.", _number(int, 1, 10_000)
-    )
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All settings of the service. Durations are in seconds."""
 
-    future_tolerance: float = _setting(
-        300.0, "How far in the future an event's time may lie.", _duration(0, _DAY)
+    http_host: Annotated[
+        Hosts,
+        Meta(
+            description="Addresses to listen on, for both ports. 0.0.0.0 is every IPv4 address. ::"
+            " is every IPv6 address and, unless an IPv4 address is named too, every IPv4 address."
+        ),
+    ] = ("127.0.0.1",)
+    http_port: Annotated[
+        Port,
+        Meta(description="Port to listen on, the same at every address; 0 takes any free port."),
+    ] = 8080
+    operations_port: Annotated[
+        Port | None,
+        Meta(
+            description="Separate port for health and metrics. When it is empty, the HTTP port"
+            " serves them."
+        ),
+    ] = None
+    auth: Annotated[
+        Literal["auto", "off"],
+        Meta(
+            description="auto: keys are required when there is a keys file, and without one the"
+            " service listens on a loopback address only. off: no keys are required on any address."
+        ),
+    ] = "auto"
+    keys_file: Annotated[
+        str, Meta(description="File with the hashed keys. It is read again when it changes.")
+    ] = ""
+    max_connections: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="Most HTTP connections open at once; a further one gets 503.",
+        ),
+    ] = 10_000
+    head_timeout: Annotated[
+        Duration,
+        Meta(
+            ge=0.5,
+            le=600,
+            description="Time a client has to send a request's head before it is disconnected.",
+        ),
+    ] = 10.0
+    max_head_bytes: Annotated[
+        int,
+        Meta(
+            ge=8192,
+            le=1 << 20,
+            description="Most bytes of a request outside its body: its head, the sizes and"
+            " extensions of its chunks, and its trailers. A larger request gets 431.",
+        ),
+    ] = 65536
+    idle_timeout: Annotated[
+        Duration,
+        Meta(ge=0.5, le=3600, description="Time a connection may wait for its next request."),
+    ] = 75.0
+    write_timeout: Annotated[
+        Duration,
+        Meta(
+            ge=0.5,
+            le=600,
+            description="Time a client has to take an answer before it is disconnected; while the"
+            " service stops, at most a third of the drain timeout.",
+        ),
+    ] = 15.0
+    cors_origins: Annotated[
+        Origins,
+        Meta(
+            description="Origins whose pages may call the service from a browser (CORS); * allows"
+            " every origin. When it is empty, only pages of the service's own origin may call."
+        ),
+    ] = ()
+    docs: Annotated[
+        Switch,
+        Meta(description="Serve the page for people at /, and /docs with the OpenAPI description."),
+    ] = True
+
+    cassandra_contact_points: Annotated[
+        Hosts,
+        Meta(description="Addresses of some Cassandra nodes; the other nodes are discovered."),
+    ] = ("127.0.0.1",)
+    cassandra_port: Annotated[
+        int, Meta(ge=1, le=65535, description="Native protocol port of Cassandra.")
+    ] = 9042
+    cassandra_local_dc: Annotated[
+        str, Meta(description="Datacenter whose nodes the service queries.")
+    ] = "dc1"
+    cassandra_username: Annotated[
+        str, Meta(description="User name for Cassandra; without one the service does not log in.")
+    ] = ""
+    cassandra_password: Annotated[Secret, Meta(description="Password for Cassandra.")] = ""
+    cassandra_tls: Annotated[Switch, Meta(description="Connect to Cassandra with TLS.")] = False
+    cassandra_tls_ca_file: Annotated[
+        str,
+        Meta(
+            description="PEM file of the certificate authorities for Cassandra; when it is empty,"
+            " the system's authorities are used."
+        ),
+    ] = ""
+    cassandra_tls_cert_file: Annotated[
+        str, Meta(description="PEM file of the service's client certificate.")
+    ] = ""
+    cassandra_tls_key_file: Annotated[
+        str, Meta(description="PEM file of the client certificate's key.")
+    ] = ""
+    cassandra_tls_server_name: Annotated[
+        str,
+        Meta(
+            description="Name that every node's certificate must carry; when it is empty, the"
+            " certificate must carry the node's address."
+        ),
+    ] = ""
+    cassandra_tls_check_name: Annotated[
+        Switch,
+        Meta(description="Check the name in the certificate. The log warns when this is off."),
+    ] = True
+
+    keyspace: Annotated[Identifier, Meta(description="Keyspace of the service.")] = (
+        "player_sessions"
     )
-    max_body_bytes: int = _setting(
-        65536, "Largest request body; above it 413.", _number(int, 1024, 1 << 24)
+    replication: Annotated[
+        Replication,
+        Meta(description="Replication factor of each datacenter, used by `schema apply`."),
+    ] = msgspec.field(default_factory=lambda: {"dc1": 1})
+    retention: Annotated[
+        Duration,
+        Meta(
+            ge=5,
+            le=7300 * _DAY,
+            description="How long an event is kept and listed, counted from its own time.",
+        ),
+    ] = 365 * _DAY
+    online_for: Annotated[
+        Duration,
+        Meta(
+            ge=1,
+            le=7300 * _DAY,
+            description="How long from its start a session without an end shows its player online.",
+        ),
+    ] = _DAY
+    country_hours: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=8760,
+            description="How many hours the starts per country are kept for and can be asked for; 0"
+            " stores none of them and switches their route off.",
+        ),
+    ] = 168
+    country_shards: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=256,
+            description="Into how many partitions the starts per country of one hour are spread.",
+        ),
+    ] = 8
+    role_name: Annotated[
+        str,
+        Meta(
+            description="Role that `schema apply` creates for the service; without a name it"
+            " creates none."
+        ),
+    ] = ""
+    role_password: Annotated[
+        Secret, Meta(description="Password of the role that `schema apply` creates.")
+    ] = ""
+
+    read_consistency: Annotated[Consistency, Meta(description="Consistency level of reads.")] = (
+        "LOCAL_QUORUM"
     )
-    body_timeout: float = _setting(
-        5.0, "Time a client has to send its body, else 408.", _duration(0.1, 600)
+    write_consistency: Annotated[Consistency, Meta(description="Consistency level of writes.")] = (
+        "LOCAL_QUORUM"
     )
-    drain_delay: float = _setting(
-        0.0, "Time from SIGTERM to closing, in which requests are served.", _duration(0, 600)
-    )
-    drain_timeout: float = _setting(
-        15.0, "Longest wait for requests in flight when closing.", _duration(0, 600)
-    )
-    log_level: str = _setting(
-        "INFO", "Least level to log.", _one_of("DEBUG", "INFO", "WARNING", "ERROR")
-    )
-    log_format: str = _setting(
-        "auto", "auto: readable on a terminal, else JSON.", _one_of("auto", "json", "console")
-    )
+    deadline: Annotated[
+        Duration,
+        Meta(
+            ge=0.05,
+            le=60,
+            description="Time Cassandra has to answer before the request gets 503.",
+        ),
+    ] = 2.0
+    speculation_after: Annotated[
+        Duration,
+        Meta(ge=0.001, le=60, description="How long to wait before asking a second node too."),
+    ] = 0.2
+    extra_requests: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="Most retries and speculative requests, as a share of the requests of the"
+            " last minute.",
+        ),
+    ] = 0.1
+
+    writer_batch_rows: Annotated[
+        int,
+        Meta(
+            ge=10,
+            le=1000,
+            description="Most rows in one group commit; limits of the server may lower it. A start"
+            " is up to two rows, an end is one.",
+        ),
+    ] = 192
+    writer_batches_in_flight: Annotated[
+        int, Meta(ge=1, le=1000, description="Most group commits in flight at once.")
+    ] = 8
+    writer_queue_rows: Annotated[
+        int,
+        Meta(
+            ge=10,
+            le=1_000_000,
+            description="Most rows that may wait for a group commit; further requests get 503.",
+        ),
+    ] = 5000
+    queue_wait: Annotated[
+        Duration,
+        Meta(
+            ge=0.01,
+            le=60,
+            description="Longest expected wait for a group commit, at most half the deadline."
+            " When the wait would be longer, a request gets 503 before its body is read.",
+        ),
+    ] = 1.0
+    reads_in_flight: Annotated[
+        int,
+        Meta(ge=1, le=10_000, description="Most reads in flight at once; a further one gets 503."),
+    ] = 256
+
+    player_ids: Annotated[
+        Literal["any", "uuid"],
+        Meta(
+            description="any: a player id is 1-128 printable characters. uuid: every player id must"
+            " be a UUID."
+        ),
+    ] = "any"
+    future_tolerance: Annotated[
+        Duration,
+        Meta(ge=0, le=_DAY, description="How far in the future an event's time may lie."),
+    ] = 300.0
+    max_batch_events: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=500,
+            description="Most events in one batch; a larger batch gets 422. Above 256 events, raise"
+            " PLAYER_SESSIONS_MAX_BODY_BYTES too: it must have room for 256 bytes per event, which"
+            " are 128000 bytes (125 KiB) for 500.",
+        ),
+    ] = 10
+    max_body_bytes: Annotated[
+        int,
+        Meta(
+            ge=1024, le=1 << 24, description="Size of the largest request body; a larger gets 413."
+        ),
+    ] = 65536
+    body_timeout: Annotated[
+        Duration,
+        Meta(ge=0.1, le=600, description="Time a client has to send its body before it gets 408."),
+    ] = 5.0
+    drain_delay: Annotated[
+        Duration,
+        Meta(
+            ge=0,
+            le=600,
+            description="Time from SIGTERM until the listener closes; requests are still served.",
+        ),
+    ] = 0.0
+    drain_timeout: Annotated[
+        Duration,
+        Meta(ge=0, le=600, description="Longest wait for requests in flight when stopping."),
+    ] = 15.0
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"],
+        Meta(description="Lowest level that is logged."),
+    ] = "INFO"
+    log_format: Annotated[
+        Literal["auto", "json", "console"],
+        Meta(description="auto: readable text on a terminal, JSON elsewhere."),
+    ] = "auto"
 
     @property
     def retention_ms(self) -> int:
         return round(self.retention * 1000)
 
     def masked(self) -> dict[str, Any]:
-        """All values by name for the log, each secret that is set as `***`."""
+        """Return all values by name for the log, each secret that is set as `***`."""
+        values = structs.asdict(self)
         return {
-            f.name: "***"
-            if f.metadata["secret"] and getattr(self, f.name)
-            else getattr(self, f.name)
-            for f in fields(self)
+            name: "***" if values[name] and "secret" in kind.extra else values[name]
+            for name, kind in _kinds().items()
         }
 
 
+class _Kind(msgspec.Struct, frozen=True):
+    """What the type of a setting says: its shape, its description and what we added to it."""
+
+    type: Any
+    shape: inspect.Type
+    description: str
+    extra: dict[str, Any]
+
+    def convert(self, text: str) -> Any:
+        """Return the value of a variable's text; raises ValueError, which says what is allowed."""
+        try:
+            read = self.extra.get("read")
+            value = msgspec.convert(read(text) if read else text, self.type, strict=False)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(text)
+        except ValueError:  # msgspec's errors are ValueErrors as well
+            raise ValueError(f"must be {self.values}") from None
+        return value
+
+    @property
+    def values(self) -> str:
+        """What is allowed, in words."""
+        shape = self.shape
+        if "values" in self.extra:
+            return str(self.extra["values"])
+        if isinstance(shape, inspect.LiteralType):
+            return " or ".join(map(str, shape.values))
+        if isinstance(shape, inspect.FloatType) and "read" in self.extra:
+            least, most = format_duration(shape.ge or 0), format_duration(shape.le or 0)
+            return f"a duration from {least} to {most}"
+        if isinstance(shape, inspect.IntType | inspect.FloatType):
+            number = "a whole number" if isinstance(shape, inspect.IntType) else "a number"
+            return f"{number} from {shape.ge} to {shape.le}"
+        return "text"
+
+
+@functools.cache
+def _kinds() -> dict[str, _Kind]:
+    """The kind of every setting, by its name."""
+    kinds = {}
+    for field in structs.fields(Settings):
+        extra: dict[str, Any] = {}
+        description, shape = "", inspect.type_info(field.type)
+        while isinstance(shape, inspect.Metadata | inspect.UnionType):
+            if isinstance(shape, inspect.Metadata):
+                extra |= shape.extra or {}
+                description = description or (shape.extra_json_schema or {}).get("description", "")
+                shape = shape.type
+            else:  # an optional value
+                shape = next(t for t in shape.types if not isinstance(t, inspect.NoneType))
+        kinds[field.name] = _Kind(field.type, shape, description, extra)
+    return kinds
+
+
 def load(environ: Mapping[str, str]) -> Settings:
-    """The settings of this environment; raises InvalidSettings with one line for each fault."""
-    known = {PREFIX + f.name.upper(): f for f in fields(Settings)}
-    files = {f"{name}_FILE": f for name, f in known.items() if f.metadata["secret"]}
+    """Return the settings of this environment; raises InvalidSettings with a line per error."""
+    known = {PREFIX + name.upper(): name for name in _kinds()}
+    files = {f"{v}_FILE": name for v, name in known.items() if "secret" in _kinds()[name].extra}
     values: dict[str, Any] = {}
-    faults: list[str] = []
+    errors: list[str] = []
     for variable, text in sorted(environ.items()):
         if not variable.startswith(PREFIX) or variable.startswith(_DEVELOPMENT):
             continue
-        setting = known.get(variable) or files.get(variable)
+        name = known.get(variable) or files.get(variable)
         try:
-            if setting is None:
+            if name is None:
                 if not _SERVICE_LINK.fullmatch(f"{variable}={text}"):
                     raise ValueError("no such setting; `player-sessions settings` lists them")
-            elif setting.name in values:
+            elif name in values:
                 raise ValueError(f"set as well as {variable.removesuffix('_FILE')}; keep one")
             else:
                 text = Path(text).read_text().rstrip("\r\n") if variable in files else text
-                values[setting.name] = setting.metadata["parse"](text)
+                values[name] = _kinds()[name].convert(text)
         except (ValueError, OSError) as error:
-            faults.append(f"{variable}: {error}")
-    if not faults:
-        faults = _contradictions(Settings(**values))
-    if faults:
-        raise InvalidSettings("\n".join(faults))
+            errors.append(f"{variable}: {error}")
+    if not errors:
+        errors = _contradictions(Settings(**values))
+    if errors:
+        raise InvalidSettings("\n".join(errors))
     return Settings(**values)
 
 
 def _contradictions(settings: Settings) -> list[str]:
-    """What each setting allows alone but not together."""
-    faults = []
+    """Return what each setting allows by itself but not together with another."""
+    errors = []
     pairs = (
         ("cassandra_username", "cassandra_password"),
         ("role_name", "role_password"),
@@ -284,23 +522,47 @@ def _contradictions(settings: Settings) -> list[str]:
     )
     for one, other in pairs:
         if bool(getattr(settings, one)) != bool(getattr(settings, other)):
-            faults.append(f"{PREFIX}{one.upper()}: goes with {PREFIX}{other.upper()}")
+            errors.append(f"{PREFIX}{one.upper()}: set it together with {PREFIX}{other.upper()}")
     for name in ("ca_file", "cert_file", "key_file"):
         path = getattr(settings, f"cassandra_tls_{name}")
         if path and not Path(path).is_file():
-            faults.append(f"{PREFIX}CASSANDRA_TLS_{name.upper()}: no such file: {path}")
+            errors.append(f"{PREFIX}CASSANDRA_TLS_{name.upper()}: no such file: {path}")
     if settings.speculation_after > settings.deadline:
-        faults.append(f"{PREFIX}SPECULATION_AFTER: must not exceed {PREFIX}DEADLINE")
+        errors.append(f"{PREFIX}SPECULATION_AFTER: must not exceed {PREFIX}DEADLINE")
     if settings.operations_port and settings.operations_port == settings.http_port:
-        faults.append(f"{PREFIX}OPERATIONS_PORT: leave it empty to share {PREFIX}HTTP_PORT")
+        errors.append(f"{PREFIX}OPERATIONS_PORT: leave it empty to share {PREFIX}HTTP_PORT")
     if settings.auth == "off" and settings.keys_file:
-        faults.append(f"{PREFIX}AUTH: off, although {PREFIX}KEYS_FILE is set; keep one")
-    if settings.auth != "off" and not settings.keys_file and not _is_loopback(settings.http_host):
-        faults.append(
-            f"{PREFIX}HTTP_HOST: not a loopback address, so that anyone may call: set"
-            f" {PREFIX}KEYS_FILE (`player-sessions keys new` makes a key) or {PREFIX}AUTH=off"
+        errors.append(f"{PREFIX}AUTH: off, although {PREFIX}KEYS_FILE is set; keep one")
+    open_hosts = [host for host in settings.http_host if not _is_loopback(host)]
+    if settings.auth != "off" and not settings.keys_file and open_hosts:
+        errors.append(
+            f"{PREFIX}HTTP_HOST: anyone may call {open_hosts[0]}, which is not a loopback address:"
+            f" set {PREFIX}KEYS_FILE (`player-sessions keys new` makes a key) or {PREFIX}AUTH=off"
         )
-    return faults
+    return errors + _too_small_for_batches(settings)
+
+
+def _too_small_for_batches(settings: Settings) -> list[str]:
+    """Return the limits that a batch beyond the usual 10 events would pass.
+
+    An event has some 170 bytes, and more with fields that we ignore. A start makes two rows.
+    """
+    events = settings.max_batch_events
+    needed = {"max_body_bytes": 256 * events, "writer_queue_rows": 2 * events}
+    return [
+        f"{PREFIX}{name.upper()}: batches of {events} events need {least} or more; raise it, or"
+        f" lower {PREFIX}MAX_BATCH_EVENTS"
+        for name, least in needed.items()
+        if events > 10 and getattr(settings, name) < least
+    ]
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_loopback(host: str) -> bool:
@@ -310,33 +572,27 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def describe() -> list[tuple[str, str, str]]:
-    """(variable, default, what it is) of every setting, for `player-sessions settings`."""
+def describe() -> list[tuple[str, str, str, str]]:
+    """Return (variable, default, allowed values, description) of every setting."""
     defaults = Settings()
-    return [
-        (
-            PREFIX + f.name.upper(),
-            _text(getattr(defaults, f.name), is_duration=f.name in _durations()),
-            f.metadata["doc"] + (" Also from the file that …_FILE names." * f.metadata["secret"]),
-        )
-        for f in fields(Settings)
-    ]
+    rows = []
+    for name, kind in _kinds().items():
+        also = " Or name a file with it in …_FILE." if "secret" in kind.extra else ""
+        default = _text(getattr(defaults, name), kind)
+        rows.append((PREFIX + name.upper(), default, kind.values, kind.description + also))
+    return rows
 
 
-def _durations() -> set[str]:
-    marker = _duration(0, 0).__qualname__
-    return {f.name for f in fields(Settings) if f.metadata["parse"].__qualname__ == marker}
-
-
-def _text(value: Any, *, is_duration: bool) -> str:
+def _text(value: Any, kind: _Kind) -> str:
+    """Return a value as its variable would be written."""
     if value is None:
         return ""
-    if is_duration:
-        return format_duration(value)
     if isinstance(value, bool):
         return "on" if value else "off"
+    if isinstance(value, float) and "read" in kind.extra:
+        return format_duration(value)
     if isinstance(value, tuple):
         return ",".join(value)
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return ",".join(f"{key}:{count}" for key, count in value.items())
     return str(value)

@@ -1,4 +1,4 @@
-"""skaffold.yaml, the workflows and what they name: nothing floats, nothing is missing."""
+"""skaffold.yaml and the workflows: all that they name exists, and versions are pinned."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_skaffold_names_files_that_exist() -> None:
     release = next(each for each in releases() if "chartPath" in each)
     artifact = PARTS["service"]["build"]["artifacts"][0]
     named = [release["chartPath"], *release["valuesFiles"], artifact["docker"]["dockerfile"]]
-    for name in [*named, *PARTS["cassandra"]["manifests"]["kustomize"]["paths"]]:
+    for name in [*named, *PARTS["cassandra"]["manifests"]["rawYaml"]]:
         assert (ROOT / name).exists(), name
     for rule in artifact["sync"]["manual"]:
         assert list(ROOT.glob(rule["src"]))
@@ -53,19 +53,35 @@ def test_skaffold_builds_stages_that_the_dockerfile_has_and_syncs_to_its_sources
     assert f"ENV PYTHONPATH={artifact['sync']['manual'][0]['dest']}" in dockerfile
 
 
-def test_the_operators_have_the_versions_of_the_page() -> None:
-    pinned = [each for each in releases() if "remoteChart" in each]
-    assert {each["name"] for each in pinned} == {"cert-manager", "k8ssandra-operator"}
-    for each in pinned:
-        assert f"--version {each['version']}" in PAGE
+def test_the_script_of_the_operators_installs_what_the_page_installs() -> None:
+    (hook,) = PARTS["cassandra"]["deploy"]["kubectl"]["hooks"]["before"]
+    shell, script, command = hook["host"]["command"]
+    assert (shell, command) == ("sh", "install")
+    text = (ROOT / script).read_text()
+    versions = re.findall(r"^(\w+)_version=(\S+)$", text, re.M)
+    assert [name for name, _ in versions] == ["cert_manager", "k8ssandra"]
+    for _, version in versions:
+        assert f"--version {version}" in PAGE
+    for option in re.findall(r"--set (\S+)", text):
+        assert f"--set {option}" in PAGE
+
+
+def test_skaffold_deletes_no_operator_and_no_namespace_before_the_cluster_is_gone() -> None:
+    """Skaffold has no hook before a deletion, and does not wait for what it deletes."""
+    assert [each["name"] for each in releases()] == ["player-sessions"]
+    for name in PARTS["cassandra"]["manifests"]["rawYaml"]:
+        kinds = {each["kind"] for each in yaml.safe_load_all((ROOT / name).read_text())}
+        assert kinds == {"K8ssandraCluster"}
 
 
 def test_each_profile_is_known_to_each_part_it_changes() -> None:
     profiles = {
         name: {each["name"] for each in part.get("profiles", [])} for name, part in PARTS.items()
     }
-    assert profiles["service"] == {"kind", "minikube", "prod-like", "no-operator"}
-    assert profiles["operators"] == profiles["cassandra"] == {"no-operator"}
+    assert profiles == {
+        "cassandra": {"no-operator"},
+        "service": {"kind", "minikube", "prod-like", "no-operator"},
+    }
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
@@ -78,7 +94,7 @@ def test_actions_are_pinned_by_commit_with_their_version_beside(workflow: Path) 
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
-def test_a_workflow_may_read_and_a_job_asks_for_what_it_writes(workflow: Path) -> None:
+def test_a_workflow_may_only_read_and_a_job_asks_for_write_permissions(workflow: Path) -> None:
     parsed = yaml.safe_load(workflow.read_text())
     assert parsed["permissions"] in ({}, {"contents": "read"})
     for name, job in parsed["jobs"].items():
@@ -86,11 +102,11 @@ def test_a_workflow_may_read_and_a_job_asks_for_what_it_writes(workflow: Path) -
         for step in job.get("steps", []):
             if step.get("uses", "").startswith("actions/checkout@"):
                 assert step["with"]["persist-credentials"] is False
-            assert "${{" not in step.get("run", ""), "what others write must not become a script"
+            assert "${{" not in step.get("run", ""), "others' text must not become a script"
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
-def test_what_a_workflow_makes_the_makefile_has(workflow: Path) -> None:
+def test_the_makefile_has_every_target_of_a_workflow(workflow: Path) -> None:
     targets = set(re.findall(r"^([a-z0-9][a-z0-9-]*):", (ROOT / "Makefile").read_text(), re.M))
     asked = [re.findall(r"\bmake ([a-z0-9-]+)", step.get("run", "")) for step in steps(workflow)]
     assert {name for names in asked for name in names} <= targets

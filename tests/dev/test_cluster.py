@@ -1,4 +1,4 @@
-"""The development Cassandra: it keeps its data, shares nothing by accident, and leaves nothing."""
+"""The development Cassandra keeps its data, shares nothing by accident, and ends completely."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import pytest
 
 from dev import toolchain
 from dev.cluster import Cluster, NodeFailed
-from player_sessions.driver import build_cluster
-from tests.support import settings_of, wait_for
+from dev.service import wait_for
+from player_sessions.store.cluster import build_cluster
+from tests.support import settings_of
 
 ROOT = Path(__file__).parent.parent.parent
 SCRIPT = ROOT / "dev" / "cluster.py"
@@ -120,7 +121,7 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
         [sys.executable, SCRIPT, command, "--help"], capture_output=True, text=True
     )
     assert run.returncode == 0
-    assert "example: " in run.stdout
+    assert "Example: " in run.stdout
 
 
 def test_without_a_java_17_the_packaged_one_is_taken(
@@ -155,7 +156,7 @@ def test_without_maven_and_without_apt_it_says_what_to_install(
 def test_as_root_with_apt_maven_is_installed_after_saying_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    # A double for apt-get, which "installs" a mvn that fails: the real one is on this path already.
+    # A double of apt-get that "installs" a failing mvn: the real one is on this path already.
     apt = tmp_path / "apt-get"
     apt.write_text(f"#!/bin/sh\necho apt-get $1\nprintf '#!/bin/false' > {tmp_path}/mvn\n")
     apt.write_text(apt.read_text() + f"/bin/chmod +x {tmp_path}/mvn\n")

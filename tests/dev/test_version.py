@@ -1,4 +1,4 @@
-"""The version is one in all places, and one command changes it in all of them."""
+"""All places have the same version, and one command changes it in all of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TODAY = date(2026, 1, 31)
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The files that name the version, as they are, with something unreleased."""
+    """Copy the files that name the version, with something unreleased in the changelog."""
     for name in [*version.PLACES, version.CHANGELOG]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(version.ROOT / name, tmp_path / name)
@@ -76,14 +76,14 @@ def test_a_changelog_that_lacks_the_release_is_named(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["7.8", "v7.8.9", "7.8.9-rc1", "7.8.8"])
-def test_a_version_that_is_none_or_is_no_later_changes_nothing(copy: Path, wrong: str) -> None:
+def test_an_invalid_or_older_version_changes_nothing(copy: Path, wrong: str) -> None:
     version.change(copy, "7.8.8", TODAY)
     with pytest.raises(version.Disagreement, match=wrong):
         version.change(copy, wrong, TODAY)
     assert version.current(copy) == "7.8.8"
 
 
-def test_there_is_no_release_of_nothing(copy: Path) -> None:
+def test_a_release_without_changes_is_refused(copy: Path) -> None:
     version.change(copy, "7.8.8", TODAY)
     with pytest.raises(version.Disagreement, match="nothing under"):
         version.change(copy, "7.8.9", TODAY)

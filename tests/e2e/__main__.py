@@ -12,9 +12,12 @@ import sys
 import time
 
 from dev.toolchain import MissingTool, say
+from tests.e2e.databases import Operators, StandIn
+from tests.e2e.kubernetes import choose
+from tests.e2e.plan import STEPS, Step, name, steps
 from tests.e2e.playground import LOGS, Failed
-from tests.e2e.steps import STEPS, Run
-from tests.e2e.target import choose
+from tests.e2e.policies import enforcing_agent, remove_agent
+from tests.e2e.steps import Run
 
 
 def main() -> int:
@@ -29,39 +32,57 @@ def main() -> int:
         " current: the kubeconfig at hand",
     )  # fmt: skip
     parser.add_argument("--load", default="", help="with current: the command that loads an image")
+    parser.add_argument(
+        "--operators", choices=("stand-in", "installed"), default="stand-in",
+        help="installed: a real K8ssandraCluster, by the operators that run in the cluster",
+    )  # fmt: skip
     parser.add_argument("--keep", action="store_true", help="leave namespace and cluster")
+    parser.add_argument(
+        "--enforce", action="store_true",
+        help="run kube-router, which Go builds, so that NetworkPolicies are enforced",
+    )  # fmt: skip
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="STEP",
+        choices=[name(step) for step in (enforcing_agent, *STEPS)],
+        help="run these steps in the namespace that a run with --keep left; implies --keep",
+    )  # fmt: skip
     arguments = parser.parse_args()
+    keep = arguments.keep or arguments.only
     try:
         target = choose(arguments.cluster, arguments.load)
         started = target.up()
-        run = Run(target)
-        run.remove()
+        database = Operators() if arguments.operators == "installed" else StandIn()
+        run = Run(target, database, enforce=arguments.enforce)
+        if not arguments.only:
+            run.remove()
     except (MissingTool, Failed) as error:
         say(f"make e2e: {error}")
         return 1
     try:
-        return play(run)
+        return play(run, steps(enforce=arguments.enforce, only=arguments.only))
     finally:
-        if not arguments.keep:
+        if not keep:
             run.remove()
+            if arguments.enforce:
+                remove_agent(run)
             if started:
                 target.down()
 
 
-def play(run: Run) -> int:
-    """The steps in order, each with its time; the exit code."""
+def play(run: Run, chosen: tuple[Step, ...]) -> int:
+    """Run the steps in order, print each with its time, and return the exit code."""
     begun = time.monotonic()
-    for number, step in enumerate(STEPS, 1):
-        name, since = step.__name__.replace("_", " "), time.monotonic()
-        say(f"{number:2}/{len(STEPS)} {name} …")
+    for number, step in enumerate(chosen, 1):
+        since = time.monotonic()
+        say(f"{number:2}/{len(chosen)} {name(step)} …")
         try:
             found = step(run)
         except (Failed, MissingTool, subprocess.TimeoutExpired) as error:
             run.keep_logs()
-            say(f"make e2e: {name} failed: {error}\nthe pods' logs: {LOGS}")
+            say(f"make e2e: {name(step)} failed: {error}\nthe pods' logs: {LOGS}")
             return 1
         say(f"      {time.monotonic() - since:5.0f} s  {found}")
-    say(f"make e2e: all {len(STEPS)} steps good in {time.monotonic() - begun:.0f} s")
+    say(f"make e2e: all {len(chosen)} steps good in {time.monotonic() - begun:.0f} s")
     return 0
 
 

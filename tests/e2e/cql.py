@@ -1,4 +1,4 @@
-"""The rows of the CQL on standard input as JSON lines, asked as superuser. For `kubectl exec`."""
+"""Print the rows of the CQL on standard input as JSON lines, as superuser; for `kubectl exec`."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from cassandra.query import tuple_factory
 
 
 def dict_or_text(value: Any) -> Any:
-    """A map of the driver's, or anything else that JSON does not know."""
+    """Return a map of the driver as a dict, and any other value unknown to JSON as text."""
     return dict(value) if isinstance(value, Mapping) else str(value)
 
 

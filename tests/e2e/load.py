@@ -1,8 +1,9 @@
-"""The load of `make e2e`: posts whole sessions until told to stop, then reads all of them back.
+"""Post whole sessions until told to stop, then read all of them back: the load of `make e2e`.
 
-Runs in a pod, on the standard library alone. Each second it prints its counts as JSON. When
-/tmp/stop appears it ends its posts, audits, prints {"audit": …} and exits, with 1 for any loss. A
-request that fails is counted and sent again until it is acknowledged, as clients are told to do.
+The program runs in a pod, with the standard library alone. Each second it prints its counts as
+JSON. When /tmp/stop appears it stops posting, audits, prints {"audit": …} and exits, with 1 after
+any loss. A request that fails is counted and sent again until it is acknowledged, as clients should
+do.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ HOST, PORT = os.environ["HOST"], int(os.environ["PORT"])
 KEY = os.environ["KEY"]
 RATE = float(os.environ.get("RATE", "40"))  # requests a second
 WORKERS = 8
-BATCHES_PER_PLAYER = 4  # of 5 sessions each: one read shows them all
+BATCHES_PER_PLAYER = 4  # of 5 sessions each, so that one read shows them all
 STOP = Path("/tmp/stop")
 
 
 class Connection:
-    """One keep-alive connection, opened again when the service says that it closes."""
+    """A keep-alive connection that is opened again after the service closes it."""
 
     def __init__(self) -> None:
         self.streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, Any]:
-        """Status and JSON; whatever goes wrong raises OSError, EOFError or TimeoutError."""
+        """Return status and JSON; raise OSError, EOFError or TimeoutError."""
         try:
             async with asyncio.timeout(10):
                 return await self._ask(method, path, body)
@@ -109,7 +110,7 @@ class Load:
         self.acknowledged.setdefault(player, set()).update(sessions)
 
     async def _audit(self) -> int:
-        """How many acknowledged sessions are not read back."""
+        """Return how many acknowledged sessions are not read back."""
         players = list(self.acknowledged)
         counts = await asyncio.gather(*(self._missing(players[n::WORKERS]) for n in range(WORKERS)))
         return sum(counts)

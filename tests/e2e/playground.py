@@ -1,4 +1,4 @@
-"""A namespace of a cluster, played with by kubectl and helm, and the load that runs in it."""
+"""A namespace of a cluster, changed by kubectl and helm, and the load that runs in it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from dev.charttools import ROOT, tool
 HERE = Path(__file__).parent
 LOGS = ROOT / ".e2e" / "logs"
 NAMESPACE = "player-sessions-e2e"
-RELEASE = "player-sessions"  # also the full name of its objects
-SCHEMA = "app.kubernetes.io/component=schema"  # what the schema Jobs are labelled with
+RELEASE = "player-sessions"  # this is also the full name of its objects
+SCHEMA = "app.kubernetes.io/component=schema"  # the label of the schema Jobs
 CHART = ROOT / "charts" / "player-sessions"
 
 
@@ -32,10 +32,14 @@ def expect(condition: object, what: str) -> None:
 
 
 class Playground:
-    """Where the steps act; `environ` has what leads kubectl and helm to the cluster."""
+    """The namespace of the steps; `environ` tells kubectl and helm which cluster to use."""
 
     def __init__(self, environ: dict[str, str]) -> None:
         self.environ = {**os.environ, **environ}
+
+    def kubectl_everywhere(self, *arguments: str, given: str | None = None) -> str:
+        """Run kubectl for objects of no namespace, or of another one than ours."""
+        return self._call("kubectl", *arguments, given=given)
 
     def kubectl(self, *arguments: str, given: str | None = None) -> str:
         return self._call("kubectl", "--namespace", NAMESPACE, *arguments, given=given)
@@ -58,7 +62,7 @@ class Playground:
         return done.stdout
 
     def upgrade(self, *values: str) -> str:
-        """`helm upgrade`, or the install; the last line of the schema Job's log."""
+        """Upgrade or install the release; return the last line of the schema Job's log."""
         given = ["--reuse-values"] if self._installed() else ["--values", str(HERE / "values.yaml")]
         sets = [part for value in values for part in ("--set", value)]
         wait = ("--wait", "--wait-for-jobs", "--timeout", "5m")
@@ -69,7 +73,7 @@ class Playground:
         return RELEASE in self.helm("list", "--short", "--all").split()
 
     def schema_job(self) -> str:
-        """The newest one, as job.batch/NAME."""
+        """Return the newest schema Job, as job.batch/NAME."""
         order = "--sort-by=.metadata.creationTimestamp"
         jobs = self.kubectl("get", "jobs", "--selector", SCHEMA, order, "--output=name")
         return jobs.split()[-1]
@@ -91,7 +95,7 @@ class Playground:
     def until(self, condition: Callable[[], Any], what: str, seconds: float = 120) -> Any:
         limit = time.monotonic() + seconds
         while not (value := condition()):
-            expect(time.monotonic() < limit, f"not within {seconds:g} s: {what}")
+            expect(time.monotonic() < limit, f"waited {seconds:g} s for this: {what}")
             time.sleep(0.5)
         return value
 
@@ -102,10 +106,10 @@ class Playground:
 
     @contextlib.contextmanager
     def under_load(self, *, may_fail: bool = False) -> Iterator[list[str]]:
-        """What happens inside is measured; the list then has the line to report."""
+        """Measure the load during the body; the list then has the line to report."""
         before, report = self.counts(), list[str]()
         yield report
-        self.until(self.undisturbed, "the load goes on and nothing of it fails")
+        self.until(self.undisturbed, "the load goes on and no request fails")
         after = self.counts()
         requests, failed = (after[key] - before[key] for key in ("requests", "failed"))
         report.append(f"{failed} of {requests} requests failed")
@@ -120,7 +124,7 @@ class Playground:
         )
 
     def keep_logs(self) -> None:
-        """Logs of all pods, also of containers before a restart, and the events, into .e2e/."""
+        """Write the events and all pods' logs, also from before a restart, to .e2e/."""
         shutil.rmtree(LOGS, ignore_errors=True)
         (LOGS).mkdir(parents=True)
         wanted: dict[str, tuple[str, ...]] = {"events.txt": ("get", "events")}

@@ -1,4 +1,4 @@
-"""The short form of `make faults`: some faults one after another, in one trial."""
+"""Run `make faults` briefly: some failures one after another, in one trial."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.faults import trial
-from tests.faults.catalogue import FAULTS, Fault
-from tests.faults.world import World
+from loadtest.faults import trial
+from loadtest.faults.catalogue import FAULTS, Fault
+from loadtest.faults.world import World
 
 SECONDS = {"frozen": 4.0, "cut": 2.0, "slow": 2.0, "kill-3": 0.0}
 

@@ -1,4 +1,4 @@
-"""The checker must reject each kind of bad history, and accept what a right store may do."""
+"""The checker rejects each kind of bad history, and accepts all that a correct store may do."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.faults import checker, history
-from tests.faults.checker import check
-from tests.faults.history import Event, Operation, Read, Session, Write
+from loadtest.faults import checker, history
+from loadtest.faults.checker import check
+from loadtest.faults.history import Event, Operation, Read, Session, Write
 
 P, A, B = "player", "a", "b"
 WHOLE = [Event("start", A, 10, "FI"), Event("end", A, 20)]
@@ -158,7 +158,7 @@ STEPS = st.lists(
 
 
 class RightStore:
-    """One after another and by the rule."""
+    """A store that handles requests one after another and follows the rules."""
 
     def __init__(self) -> None:
         self.starts: dict[str, tuple[int, str]] = {}

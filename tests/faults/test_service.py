@@ -1,4 +1,4 @@
-"""Faults of the service's own process and of what it stands on; the store is well."""
+"""Failures of the service's own process and of its machine, while the store works."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from uuid import uuid4
 import httpx
 
 from dev.cluster import Cluster
-from loadtest.overload.client import open_loop
+from dev.game_events import end, now_ms, start
+from dev.service import COMMAND, Server, variables, wait_for
+from loadtest.faults.judge import judge
+from loadtest.faults.traffic import Load
+from loadtest.overload.load_loops import open_loop
 from loadtest.overload.proxy import proxy
-from tests.faults.judge import judge
-from tests.faults.load import Load
-from tests.support import COMMAND, Server, end, now_ms, start, variables, wait_for
-from tests.system.load import batches
+from tests.batch_load import batches
 
 MEMORY_MIB = 256
-CONNECTIONS = 9_900  # beside the tests' own, under the default bound of 10,000
+CONNECTIONS = 9_900  # with the test's own, they stay below the default limit of 10,000
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -37,7 +38,7 @@ def metric(url: str, series: str) -> float:
 
 
 def memory_mib(pid: int, what: str = "VmHWM") -> float:
-    """VmHWM: the most that was resident; VmRSS: what is now."""
+    """Return a process's resident memory now (VmRSS) or at its highest so far (VmHWM)."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(f"{what}:"):
             return int(line.split()[1]) / 1024
@@ -54,7 +55,7 @@ def address(service: Server) -> tuple[str, int]:
     return "127.0.0.1", int(service.url.rpartition(":")[2])
 
 
-def test_ended_in_mid_batch_again_and_again_it_loses_nothing(
+def test_ending_the_service_in_the_middle_of_batches_loses_nothing(
     cassandra: Cluster, keyspace: str, tmp_path: Path
 ) -> None:
     service = Server(variables(cassandra, keyspace)).ready()
@@ -73,12 +74,12 @@ def test_ended_in_mid_batch_again_and_again_it_loses_nothing(
         load.stop()
     verdict = judge(load, service.url)
     service.stop()
-    assert load.errors()["torn"], "it was not felt"
+    assert load.errors()["torn"], "no request was cut off, so the test tested nothing"
     assert verdict.acknowledged > 300
     assert (verdict.lost, verdict.wrong, verdict.first) == (0, 0, [])
 
 
-def test_out_of_file_descriptors_it_serves_those_it_has_and_recovers(
+def test_without_file_descriptors_it_serves_open_connections_and_recovers(
     cassandra: Cluster, keyspace: str
 ) -> None:
     with Server(variables(cassandra, keyspace)).ready() as service, ExitStack() as stack:
@@ -88,16 +89,16 @@ def test_out_of_file_descriptors_it_serves_those_it_has_and_recovers(
         resource.prlimit(service.process.pid, resource.RLIMIT_NOFILE, (used + 5, hard))
         crowd = [stack.enter_context(socket.create_connection(address(service))) for _ in range(50)]
         for _ in range(20):
-            assert works(service), "the connection it has"
+            assert works(service), "an open connection must go on working"
             time.sleep(0.05)
         begun = os.times().elapsed, cpu_seconds(service.process.pid)
         time.sleep(1)
         spent = cpu_seconds(service.process.pid) - begun[1]
-        assert spent < 0.5 * (os.times().elapsed - begun[0]), "it turns in circles"
+        assert spent < 0.5 * (os.times().elapsed - begun[0]), "the service spins"
         assert len(service.lines) < 100
         for connection in crowd:
             connection.close()
-        wait_for(lambda: httpx.get(f"{service.url}/health/live").is_success, what="new ones")
+        wait_for(lambda: httpx.get(f"{service.url}/health/live").is_success, what="new connections")
         assert works(service)
 
 
@@ -106,7 +107,7 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_a_full_disk_for_its_log_is_not_felt_by_clients(cassandra: Cluster, keyspace: str) -> None:
+def test_a_full_disk_of_the_log_does_not_disturb_clients(cassandra: Cluster, keyspace: str) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -117,13 +118,13 @@ def test_a_full_disk_for_its_log_is_not_felt_by_clients(cassandra: Cluster, keys
     try:
 
         def ready() -> bool:
-            assert process.poll() is None, "it ended"
+            assert process.poll() is None, "the service ended"
             try:
                 return httpx.get(f"{url}/health/ready").is_success
             except httpx.TransportError:
                 return False
 
-        wait_for(ready, what="it is ready")
+        wait_for(ready, what="the service is ready")
         player, session, now = uuid4(), uuid4(), now_ms()
         events = [start(player, session, now - 1000), end(player, session, now)]
         assert httpx.post(f"{url}/v1/events", json={"events": events}).status_code == 200
@@ -137,7 +138,7 @@ def test_a_full_disk_for_its_log_is_not_felt_by_clients(cassandra: Cluster, keys
         process.wait()
 
 
-def test_a_stalled_event_loop_is_counted_and_said(cassandra: Cluster, keyspace: str) -> None:
+def test_a_stalled_event_loop_is_counted_and_logged(cassandra: Cluster, keyspace: str) -> None:
     with Server(variables(cassandra, keyspace)).ready() as service:
         before = metric(service.url, "player_sessions_event_loop_stalls_total")
         service.process.send_signal(signal.SIGSTOP)
@@ -159,7 +160,7 @@ def test_ten_thousand_idle_connections_leave_room_for_work(
     with Server(variables(cassandra, keyspace)).ready() as service, ExitStack() as stack:
         for _ in range(CONNECTIONS):
             connection = stack.enter_context(socket.create_connection(address(service)))
-            connection.sendall(LIVE)  # else it is cut for want of a head
+            connection.sendall(LIVE)  # else the service closes it: no head
             assert connection.recv(4096).startswith(b"HTTP/1.1 200")
         assert metric(service.url, "player_sessions_connections") >= CONNECTIONS
         took = []
@@ -173,7 +174,7 @@ def test_ten_thousand_idle_connections_leave_room_for_work(
 
 @contextmanager
 def memory_limited(pid: int) -> Iterator[None]:
-    """A limit kept by the kernel, where we may set one; the peak is looked at anyway."""
+    """Limit the process's memory by a cgroup, if we may make one."""
     group = Path(f"/sys/fs/cgroup/memory/player-sessions-{pid}")
     if not os.access(group.parent, os.W_OK):
         yield
@@ -195,12 +196,12 @@ def test_five_times_its_capacity_fits_into_256_mib(cassandra: Cluster, keyspace:
     with proxy((cassandra.address(1), cassandra.native_port)) as slow:
         environ = variables(cassandra, keyspace, CASSANDRA_PORT=str(slow.port))
         with Server(environ).ready() as service, memory_limited(service.process.pid):
-            slow.bytes_per_second = 20 * 10 * 95  # about 20 batches
+            slow.bytes_per_second = 20 * 10 * 95  # about 20 batches per second
             outcome = asyncio.run(open_loop(address(service)[1], requests, 100, 5))
             slow.bytes_per_second = None
-            assert service.process.poll() is None, "it was killed"
+            assert service.process.poll() is None, "the service was killed"
             assert set(outcome.statuses) == {200, 503}
             assert outcome.statuses[503] > outcome.statuses[200] > 0
             assert (outcome.torn, outcome.without_retry_after) == (0, 0)
             assert memory_mib(service.process.pid) < MEMORY_MIB
-            wait_for(lambda: works(service), what="it works again")
+            wait_for(lambda: works(service), what="requests work")

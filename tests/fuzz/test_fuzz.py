@@ -1,4 +1,4 @@
-"""The short form of `make fuzz`, and that it can tell good from bad."""
+"""Run `make fuzz` briefly, and check that it can tell good answers from bad ones."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from dev.cluster import Cluster
-from tests.fuzz.__main__ import PATIENCE, aftermath, fault, fuzz
-from tests.fuzz.cases import case, corpus
-from tests.support import Server, variables
+from dev.service import Server, variables
+from loadtest.fuzz.__main__ import PATIENCE, aftermath, fault, fuzz
+from loadtest.fuzz.cases import case, corpus
 
 
 def test_bytes_that_are_nearly_a_request_break_nothing(cassandra: Cluster, keyspace: str) -> None:

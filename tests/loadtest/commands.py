@@ -1,4 +1,4 @@
-"""The load test's commands as a user runs them. Not imported: Locust would patch this process."""
+"""Run the load test's commands as a user does; an import of Locust would patch this process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def load(scenario: str, url: str, out: Path, *options: str, **environ: str) -> D
     return command("loadtest", scenario, *common, *options, **environ)
 
 
-def audit(url: str, *journals: Path, **environ: str) -> Done:
+def audit(url: str, *journals: Path | str, **environ: str) -> Done:
     return command("loadtest.audit", *map(str, journals), "--host", url, **environ)
 
 

@@ -1,5 +1,5 @@
-"""A double of the service, for faults that the real one must not have: it loses, repeats, mixes up
-or invents on demand, answers slowly, and has a capacity that is known."""
+"""A double of the service with errors that the real one must not have. On demand it loses, repeats,
+mixes up or invents events, answers slowly, or has a known capacity."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 from uuid import uuid4
 
 PAGE = 20
@@ -21,13 +21,15 @@ PAGE = 20
 
 @dataclass
 class Double:
-    """The switches, and what was stored: player -> session -> its two events."""
+    """The switches of the double, and what it stored: player -> session -> its two events."""
 
-    drop_event: int = -1  # this one, counted from 0, is acknowledged but not stored
-    listing: str = ""  # duplicate, disordered, altered, unsent
-    seconds_per_request: float = 0.0  # one at a time: 1 / capacity
+    drop_event: int = -1  # index of an event that is acknowledged but not stored
+    listing: str = ""  # duplicate, disordered, altered or unsent
+    seconds_per_request: float = 0.0  # requests are handled one at a time, so this is 1 / capacity
     frozen_until: float = 0.0
-    refuse_every: int = 0  # each so many-th batch gets 503
+    refuse_every: int = 0  # each n-th batch gets 503
+    alone: str = ""  # what is wrong with single sessions: missing, altered, older, none or online
+    counting: int = 0  # so many more questions for starts per country get 503 still-counting
     url: str = ""
     keys: list[str | None] = field(default_factory=list)
     batches: int = 0
@@ -65,6 +67,37 @@ class Double:
             "next_cursor": str(cursor + PAGE) if more else None,
         }
 
+    def session(self, player: str, session: str) -> tuple[int, dict[str, Any]]:
+        with self.turn:
+            told = self.players[player].get(session)
+            if told is None or self.alone == "missing":
+                return 404, {"type": "urn:player-sessions:problem:session-not-found"}
+            document = _state(session, told)
+        if self.alone == "altered":
+            document["country"] = "XX"
+        return 200, document
+
+    def presence(self, player: str) -> tuple[int, dict[str, Any]]:
+        with self.turn:
+            starts = sorted(
+                (told["start"]["ts"], told["start"]["country"], session)
+                for session, told in self.players[player].items()
+                if "start" in told
+            )
+            if self.alone == "none":
+                starts.clear()
+            chosen = starts and starts[0 if self.alone == "older" else -1][2]
+            latest = _state(chosen, self.players[player][chosen]) if chosen else None
+        online = self.alone == "online" or bool(latest and latest["status"] == "open")
+        return 200, {"player_id": player, "online": online, "latest_session": latest}
+
+    def starts(self) -> tuple[int, dict[str, Any]]:
+        with self.turn:
+            self.counting -= 1
+            if self.counting >= 0:
+                return 503, {"type": "urn:player-sessions:problem:still-counting"}
+            return 200, {"total": 0, "countries": []}
+
     def _listed(self, player: str) -> list[dict[str, Any]]:
         listed = sorted(
             (
@@ -99,9 +132,24 @@ def _session(session: str, told: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _state(session: str, told: dict[str, Any]) -> dict[str, Any]:
+    """Return a session of which one event may be missing."""
+    if len(told) == 2:
+        return {**_session(session, told), "status": "complete"}
+    start, end = told.get("start", {}), told.get("end", {})
+    return {
+        "session_id": session,
+        "country": start.get("country"),
+        "started_at": start.get("ts"),
+        "ended_at": end.get("ts"),
+        "duration_seconds": None,
+        "status": "open" if start else "unstarted",
+    }
+
+
 @contextmanager
 def running(double: Double) -> Iterator[Double]:
-    """The double at its `url`."""
+    """Serve the double at its `url`."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -115,8 +163,16 @@ def running(double: Double) -> Iterator[Double]:
         def do_GET(self) -> None:
             double.keys.append(self.headers.get("Authorization"))
             parts = urlsplit(self.path)
-            cursor = int(parse_qs(parts.query).get("cursor", ["0"])[0])
-            self._answer(200, double.page(parts.path.split("/")[3], cursor))
+            match [unquote(part) for part in parts.path.split("/")[2:]]:
+                case ["players", player, "sessions"]:
+                    cursor = int(parse_qs(parts.query).get("cursor", ["0"])[0])
+                    self._answer(200, double.page(player, cursor))
+                case ["players", player, "sessions", session]:
+                    self._answer(*double.session(player, session))
+                case ["players", player]:
+                    self._answer(*double.presence(player))
+                case ["countries", "starts"]:
+                    self._answer(*double.starts())
 
         def _answer(self, status: int, document: dict[str, Any]) -> None:
             body = json.dumps(document, separators=(",", ":")).encode()
@@ -133,7 +189,7 @@ def running(double: Double) -> Iterator[Double]:
         request_queue_size = 512
 
         def handle_error(self, *_: Any) -> None:
-            """A client that went away, as at the end of each load."""
+            """Ignore a client that went away, as happens at the end of each load."""
 
     with Server(("127.0.0.1", 0), Handler) as server:
         double.url = f"http://127.0.0.1:{server.server_address[1]}"

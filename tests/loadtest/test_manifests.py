@@ -1,4 +1,4 @@
-"""The manifests' own command lines, run here as master and workers against a double."""
+"""The manifests' own command lines work as master and workers against a double."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def container(name: str) -> dict[str, Any]:
 
 
 def run(name: str, folder: Path, url: str, port: int) -> subprocess.CompletedProcess[str]:
-    """A pod's command, with what is of the cluster replaced by what is here."""
+    """Run a pod's command with the cluster's names replaced by local ones."""
     pod = container(name)
     here = {
         "--host=": f"--host={url}",

@@ -1,14 +1,18 @@
-"""The model of play: what it draws, and that it can be rebuilt from its seed."""
+"""The model of play: its draws, and that they can be rebuilt from the seed."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from pathlib import Path
 from statistics import mean, median
+from uuid import UUID
 
 import pytest
 
-from loadtest.play import COUNTRIES, Mix, Model, Play, day_curve, zipf_rank
+from loadtest.play import COUNTRIES, Mix, Model, Play, day_curve, player_id, zipf_rank
+from loadtest.replay_file import lines
+from player_sessions.rules.players import player_uuid
 
 NOW = 1_800_000_000_000
 
@@ -22,7 +26,7 @@ def test_players_follow_zipfs_law() -> None:
     ranks = Counter(zipf_rank((i + 0.5) / 100_000, 1000, 0.8) for i in range(100_000))
     assert min(ranks) == 0
     assert max(ranks) == 999
-    # Twice the rank, 2 ** -0.8 of the play.
+    # A player of twice the rank plays 2 ** -0.8 times as much.
     assert ranks[199] / ranks[99] == pytest.approx(2**-0.8, rel=0.05)
 
 
@@ -68,11 +72,31 @@ def test_a_token_rebuilds_the_event_that_was_sent() -> None:
     assert json.loads(batch.body)["events"] == rebuilt
 
 
+def test_a_share_of_the_players_has_ids_that_are_not_uuids() -> None:
+    model = Model("seed", Mix(named=0.3))
+    ids = [player_id(model.player(rank)) for rank in range(2000)]
+    assert len(set(ids)) == 2000
+    assert mean(len(each) != 32 for each in ids) == pytest.approx(0.3, rel=0.15)
+    assert all(len(player_id(Model("seed", Mix()).player(rank))) == 32 for rank in range(2000))
+    play = Play(Model("seed", Mix(named=1.0)), NOW)
+    sent = {event["player_id"] for event in json.loads(play.next(NOW).body)["events"]}
+    assert all(each.startswith("game/") and each.endswith(" ä") for each in sent)
+    assert play.reader().startswith("game/")
+
+
+def test_a_replay_sends_the_uuid_under_which_the_service_stores_an_id(tmp_path: Path) -> None:
+    event = {"event": "end", "session_id": str(UUID(int=1)), "ts": "2026-11-18T12:00:00"}
+    for text in ("steam:42", "Jörg", UUID(int=5).hex):
+        (tmp_path / "x").write_text(json.dumps({**event, "player_id": text}))
+        ((_, (found,)),) = lines(tmp_path / "x")
+        assert found.player == player_uuid(text)
+
+
 def events(batches: list[list[str]]) -> list[str]:
     return [token for batch in batches for token in batch]
 
 
-def test_an_end_is_told_when_its_time_has_come_and_no_sooner() -> None:
+def test_an_end_is_sent_at_its_time_and_no_sooner() -> None:
     mix = Mix(late=0, twice=0, swapped=0, session_seconds=0.5)
     play = Play(Model("seed", mix), NOW)
     for step in range(800):
@@ -82,7 +106,7 @@ def test_an_end_is_told_when_its_time_has_come_and_no_sooner() -> None:
     assert len(told) > 2000
 
 
-def test_shares_of_events_come_twice_late_and_in_the_wrong_order() -> None:
+def test_some_events_come_twice_late_or_in_the_wrong_order() -> None:
     mix = Mix(twice=0.1, late=0.1, swapped=0.1, session_seconds=0.2, sigma=0.1)
     tokens = events(drawn(mix, 6000))
     counts = Counter(tokens)
@@ -98,7 +122,7 @@ def test_shares_of_events_come_twice_late_and_in_the_wrong_order() -> None:
     assert mean(sign == "-" for sign in first.values()) == pytest.approx(0.1, rel=0.25)
 
 
-def test_what_was_not_acknowledged_is_told_again_when_its_time_has_come() -> None:
+def test_an_event_without_acknowledgement_is_sent_again_at_its_time() -> None:
     play = Play(Model("seed", Mix(twice=0, session_seconds=1000)), NOW)
     batch = play.next(NOW)
     play.again(batch, NOW + 500)

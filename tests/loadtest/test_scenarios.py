@@ -1,4 +1,4 @@
-"""The scenarios as processes: on the real service, and on a double whose limits are known."""
+"""Run the scenarios as processes, on the real service and on a double with known limits."""
 
 from __future__ import annotations
 
@@ -18,24 +18,33 @@ from pathlib import Path
 import httpx
 import pytest
 
+from dev.service import Server, wait_for
 from loadtest import dataset
 from loadtest.journal import Reading
 from loadtest.tally import OUTCOMES
 from loadtest.target import KEY_VARIABLE
 from tests.loadtest.commands import ROOT, Done, audit, command, load, result
 from tests.loadtest.double import Double, running
-from tests.support import Server, wait_for
 
-# What these tests look at does not depend on how fast a busy machine is.
+# These tests must not depend on how fast a busy machine is.
 LENIENT = "[all]\np90_ms = 60000\n"
 QUICK = ("--rate", "15", "--session-seconds", "0.5", "--players", "300")
-REAL = {  # name of the run: its scenario and options; all at once, so that they take little time
+ALL_READS = ("--presence", "0.3", "--one-session", "0.3", "--countries", "0.1")
+REAL = {  # scenario and options of each run; they run all at once to save time
     "steady": ("steady", *QUICK, "-u", "4", "-t", "4s", "--processes", "2", "--seed", "known"),
     "spike": ("spike", *QUICK, "-u", "1", "--before", "1.5", "--spike", "2", "--after", "2.5"),
-    "readers": ("readers", "-u", "1", "-t", "5s", "--players", "5", "--prepare", "5"),
+    "readers": ("readers", *ALL_READS, "-u", "1", "-t", "5s", "--players", "5", "--prepare", "5"),
     "soak": ("soak", "-u", "2", "-t", "5s", "--day", "1.5", "--rate", "20"),
     "replay": ("replay", "FILE", "-u", "2", "--rebase", "--rate", "10"),
 }
+
+
+READ_ROUTES = (
+    "/v1/players/{player_id}/sessions",
+    "/v1/players/{player_id}",
+    "/v1/players/{player_id}/sessions/{session_id}",
+    "/v1/countries/starts",
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def done(server: Server, folder: Path) -> dict[str, Done]:
-    """All real runs, with thresholds that a busy machine holds too."""
+    """Make all real runs, with thresholds that a busy machine holds too."""
     file, limits = folder / "events.jsonl.bz2", folder / "lenient.toml"
     limits.write_text(LENIENT)
     made = dataset.events(dataset.parser().parse_args(["--sessions", "300", "--players", "20"]))
@@ -64,7 +73,7 @@ def done(server: Server, folder: Path) -> dict[str, Done]:
 
 
 def seconds(out: Path, kind: str) -> list[dict[str, int]]:
-    """The outcomes of one kind of request in each second, from the CSV file."""
+    """Return the outcomes of one kind of request in each second, from the CSV file."""
     with (out / "seconds.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["kind"] == kind]
     assert rows
@@ -114,14 +123,31 @@ def test_the_spike_is_seen_and_so_is_the_recovery(done: dict[str, Done], folder:
     assert re.search(r"^recovered \d+ s after the spike's end", done["spike"].stderr, re.MULTILINE)
 
 
-def test_readers_read_and_soak_compares_its_days(done: dict[str, Done], folder: Path) -> None:
-    assert result(folder / "readers")["figures"]["read"]["requests_per_second"] > 0
+def requests(out: Path) -> dict[str, tuple[int, int]]:
+    """Return how many requests of each route there were, and how many failed."""
+    with (out / "requests.csv").open() as file:
+        return {
+            row["Name"]: (int(row["Request Count"]), int(row["Failure Count"]))
+            for row in csv.DictReader(file)
+        }
+
+
+def test_readers_call_every_route_and_no_call_fails(done: dict[str, Done], folder: Path) -> None:
+    figures = result(folder / "readers")["figures"]["read"]
+    assert figures["requests_per_second"] > 0
+    assert figures["error_rate"] == 0
+    sent = requests(folder / "readers")
+    for route in READ_ROUTES:
+        assert sent[route][0] > 0
+
+
+def test_soak_compares_its_days(done: dict[str, Done], folder: Path) -> None:
     assert result(folder / "soak")["figures"]["drift"]["p90_ratio"] > 0
 
 
 def test_a_replay_sends_each_event_of_the_file_once(done: dict[str, Done], folder: Path) -> None:
     (reading,) = Reading.all([folder / "replay"])
-    # What was shed was sent again.
+    # Shed batches were sent again.
     tokens = {token for line in reading if line.acknowledged for token in line.tokens}
     lines = [range(*map(int, token.split("-"))) for token in tokens]
     assert sorted(number for span in lines for number in [*span, span.stop]) == list(
@@ -136,7 +162,7 @@ def double() -> Iterator[Double]:
         yield made
 
 
-LIMITED: dict[str, tuple[Double, str]] = {  # limits that are known, each with its load
+LIMITED: dict[str, tuple[Double, str]] = {  # doubles with known limits, each with its load
     "frozen": (Double(), "steady -u 1 -t 4s --rate 30 --connections 200"),
     "narrow": (  # 10 requests a second
         Double(seconds_per_request=0.1),
@@ -151,7 +177,7 @@ LIMITED: dict[str, tuple[Double, str]] = {  # limits that are known, each with i
 
 @pytest.fixture(scope="module")
 def limited(folder: Path) -> dict[str, Done]:
-    """The loads of LIMITED, with the scenarios' own thresholds."""
+    """Run the loads of LIMITED with the scenarios' own thresholds."""
 
     def freeze(double: Double) -> None:
         wait_for(lambda: double.batches > 5, what="the load has begun")
@@ -171,15 +197,15 @@ def limited(folder: Path) -> dict[str, Done]:
     *together, ramp = LIMITED
     with ThreadPoolExecutor(len(together)) as pool:
         done = dict(zip(together, pool.map(run, together), strict=True))
-    return {**done, ramp: run(ramp)}  # by itself: its steps are short, and slow where others begin
+    return {**done, ramp: run(ramp)}  # alone, because its short steps must not be disturbed
 
 
 def test_latency_counts_from_when_a_request_was_due(limited: dict[str, Done], folder: Path) -> None:
-    """A stall is in the figures of all who came meanwhile, not only of the first."""
+    """Count a stall in all requests that were due meanwhile, not only in the first one."""
     run, figures = limited["frozen"], result(folder / "frozen")["figures"]["all"]
     assert run.returncode == 1
     assert "BREACHED steady.toml:3: [all] p90_ms = 500: measured " in run.stderr
-    assert figures["p50_ms"] > 400  # a closed loop would have had a single slow request
+    assert figures["p50_ms"] > 400  # a closed loop would have a single slow request
     assert figures["missed_rate"] == 0
 
 
@@ -190,7 +216,7 @@ def test_arrivals_that_find_the_pool_full_are_counted_and_breach(
     assert run.returncode == 1
     said = r"BREACHED steady.toml:7: \[all\] missed_rate = 0.001: measured 0.\d"
     assert re.search(said, run.stderr)
-    assert 0.6 < figures["missed_rate"] < 0.95  # of 40 a second 10 find the only connection free
+    assert 0.6 < figures["missed_rate"] < 0.95  # 10 of 40 a second find the connection free
 
 
 def test_the_ramp_names_the_knee(limited: dict[str, Done], folder: Path) -> None:
@@ -206,9 +232,41 @@ def test_the_key_is_sent_by_load_and_audit(limited: dict[str, Done]) -> None:
         assert set(double.keys) == {"Bearer a-key"}
 
 
+READERS = ("readers", "-u", "1", "-t", "4s", "--prepare", "5", "--reads", "0.9")
+
+
+def test_readers_ask_again_while_starts_are_counted(tmp_path: Path) -> None:
+    with running(Double(counting=2)) as double:
+        load(READERS[0], double.url, tmp_path, *READERS[1:], "--countries", "0.3")
+    figures, sent = result(tmp_path)["figures"]["read"], requests(tmp_path)
+    assert (figures["error_rate"], figures["shed_rate"]) == (0, 0)
+    assert sent["/v1/countries/starts (still counting)"] == (2, 0)
+    assert sent["/v1/countries/starts"][0] > 0
+
+
+def test_readers_miss_a_stored_session_and_expect_an_unknown_one_to_be_missing(
+    tmp_path: Path,
+) -> None:
+    route = "/v1/players/{player_id}/sessions/{session_id}"
+    shares = ("--presence", "0", "--countries", "0", "--one-session", "1")
+    with running(Double(alone="missing")) as double:
+        run = load(READERS[0], double.url, tmp_path, *READERS[1:], *shares)
+    asked, failed = requests(tmp_path)[route]
+    assert 0 < failed < asked
+    assert run.returncode == 1
+    assert "[read] error_rate" in run.stderr
+
+
+def test_shares_of_reads_above_all_are_refused(tmp_path: Path) -> None:
+    shares = ("--presence", "0.6", "--one-session", "0.6")
+    bad = load("readers", "http://127.0.0.1:9", tmp_path / "out", *shares)
+    assert bad.returncode == 2
+    assert "--presence, --one-session and --countries are shares" in bad.stderr
+
+
 @contextmanager
 def web_page(out: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Locust with its web page, and the page's address."""
+    """Run Locust with its web page; yield the process and the page's address."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     web = ("--web-host", "127.0.0.1", "--web-port", str(port))
@@ -230,7 +288,7 @@ def page(url: str) -> str:
 
 
 def ended(process: subprocess.Popen[str]) -> str:
-    """What it said until its end after SIGTERM."""
+    """Send SIGTERM and return what the process wrote to standard error."""
     process.terminate()
     return process.communicate(timeout=60)[1]
 
@@ -248,15 +306,27 @@ def test_the_web_page_has_our_options_and_its_runs_are_judged(
         wait_for(lambda: double.batches > 40, what="the load goes on")
         assert httpx.post(f"{url}/stop", timeout=60).json()["success"]
         said = ended(process)
-        assert "held: " in said or "BREACHED " in said  # which of them is the machine's doing
+        assert "held: " in said or "BREACHED " in said  # the result depends on the machine
         assert process.returncode == int("BREACHED " in said)
         wait_for(lambda: page(other), what="the other web page")
         ended(idle)
         assert idle.returncode == 0
-        assert not (tmp_path / "idle").exists()  # nothing was begun: nothing to report
+        assert not (tmp_path / "idle").exists()  # no run, so no report
 
 
-def test_what_cannot_work_is_said_before_the_load(tmp_path: Path) -> None:
+def test_a_slash_at_the_end_of_the_host_is_no_part_of_the_paths(
+    double: Double, tmp_path: Path
+) -> None:
+    limits = tmp_path / "lenient.toml"
+    limits.write_text(LENIENT)
+    options = ("-u", "1", "-t", "3s", "--thresholds", str(limits), *QUICK)
+    run = load("steady", f"{double.url}/", tmp_path / "out", *options)
+    assert run.returncode == 0, run.stderr
+    assert double.batches
+    assert audit(f"{double.url}/", tmp_path / "out").returncode == 0
+
+
+def test_options_that_cannot_work_are_reported_before_the_load(tmp_path: Path) -> None:
     limits = tmp_path / "limits.toml"
     limits.write_text("[all]\np95_ms = 1\n")
     bad = load("steady", "http://127.0.0.1:9", tmp_path / "out", "--thresholds", str(limits))
@@ -273,4 +343,4 @@ def test_the_list_of_scenarios_is_that_of_the_folder() -> None:
     assert command("loadtest", "stedy").returncode == 2
     homeless = command("loadtest", "steady", "--headless")
     assert homeless.returncode == 2
-    assert "say what to load: --host" in homeless.stderr
+    assert "say which service: --host" in homeless.stderr

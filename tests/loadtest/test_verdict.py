@@ -1,4 +1,4 @@
-"""Thresholds, and the tally that they are held against."""
+"""Thresholds, and the tally that is compared with them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_tallies_of_several_processes_add_up_by_second_and_kind() -> None:
     two.sent(11.0, "read", "shed", 0.001, 0.001, 0)
     two.missed(11.5, "write")
     for each in (one, two):
-        # As it travels to the master.
+        # Encode the tally as it travels to the master.
         total.merge(msgspec.msgpack.decode(msgspec.msgpack.encode(each.take()), strict=False))
     assert one.seconds == {}
     figures = total.between(10, 12).figures()

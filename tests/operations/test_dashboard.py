@@ -1,4 +1,4 @@
-"""The dashboard's form: what can be judged of it without Grafana."""
+"""Check the form of the dashboard as far as that is possible without Grafana."""
 
 from __future__ import annotations
 

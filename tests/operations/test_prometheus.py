@@ -1,4 +1,4 @@
-"""A real Prometheus that scrapes the real service under load: every query returns data."""
+"""A real Prometheus scrapes the real service under load; every query returns data."""
 
 from __future__ import annotations
 
@@ -22,23 +22,24 @@ import yaml
 
 from dev import toolchain
 from dev.cluster import Cluster
+from dev.game_events import DAY_MS, end, now_ms, start
 from dev.grafana import FIRING
+from dev.service import Server, variables, wait_for
+from tests.batch_load import post_for
+from tests.operations.test_alert_rules import RULES
 from tests.operations.test_dashboard import MADE, PANELS
-from tests.operations.test_rules import RULES
-from tests.support import DAY_MS, Server, end, now_ms, start, variables, wait_for
-from tests.system.load import post_for
 
 LOAD_SECONDS = 8
 JOB = "player-sessions"
-# What Grafana puts in: one job, every instance, and an interval of several scrapes.
+# Grafana's variables: one job, every instance, and an interval of several scrapes.
 VALUES = {"$namespace": ".*", "$job": JOB, "$instance": ".*", "$__rate_interval": "5s"}
-# The rules' windows, of up to 3 days, are as short as the test.
+# Shorten the rules' windows, of up to 3 days, to the length of the test.
 RULES_OF_SECONDS = re.sub(r"\[\w+\]", "[5s]", RULES.read_text())
 RULE_LIST = [r for group in yaml.safe_load(RULES_OF_SECONDS)["groups"] for r in group["rules"]]
 
 
 class Prometheus:
-    """Scrapes `target` each half second, and evaluates the rules as often."""
+    """A Prometheus that scrapes `target` and evaluates the rules each half second."""
 
     def __init__(self, folder: Path, target: str) -> None:
         config = {
@@ -71,7 +72,7 @@ class Prometheus:
             return False
 
     def query(self, expression: str) -> list[float]:
-        """The values of an instant query's series; NaN is none."""
+        """Return the values of an instant query's series without NaN."""
         answer = self.http.get("/api/v1/query", params={"query": expression}).json()
         assert answer["status"] == "success", answer
         values = [float(series["value"][1]) for series in answer["data"]["result"]]
@@ -88,7 +89,7 @@ class Prometheus:
 
 
 def everything(server: Server) -> None:
-    """Once each what a client can do: both contracts, both routes, good, old and bad events."""
+    """Make each kind of request once: both contracts, both routes, good, old and bad events."""
     player, session, now = uuid4(), uuid4(), now_ms()
     old = start(player, uuid4(), now - 400 * DAY_MS)
     orphan = end(player, uuid4(), now)
@@ -100,8 +101,11 @@ def everything(server: Server) -> None:
     assert server.post(*events).status_code == 200
     assert server.http.post("/", json={"rows": events}).status_code == 200
     assert len(server.sessions(player)) == 2
+    assert server.session(player, session) is not None
+    assert server.player(player)["latest_session"] is not None
     body = json.dumps({"player_id": player.hex})
     assert server.http.request("GET", "/", content=body).status_code == 200
+    assert server.http.get("/v1/countries/starts").status_code in (200, 503)
     assert server.post({**orphan, "event": "begin"}).status_code == 422
     assert server.http.get("/nowhere").status_code == 404
 
@@ -110,7 +114,7 @@ def everything(server: Server) -> None:
 def prometheus(
     cassandra: Cluster, keyspace: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prometheus]:
-    """Under load as long as the tests ask."""
+    """Run a Prometheus and a load until the tests are over."""
     with Server(variables(cassandra, keyspace)) as server:
         target = urlsplit(server.ready().url).netloc
         running = Prometheus(tmp_path_factory.mktemp("prometheus"), target)
@@ -152,14 +156,14 @@ def test_the_variables_of_the_dashboard_find_their_values(prometheus: Prometheus
     for variable in MADE["templating"]["list"][1:]:
         asked = re.fullmatch(r"label_values\((\w+)\{.*\},(\w+)\)", variable["definition"])
         assert asked is not None
-        if asked[2] != "namespace":  # a label of Kubernetes
+        if asked[2] != "namespace":  # only Kubernetes sets this label
             assert prometheus.query(f"count by ({asked[2]}) ({asked[1]})") == [1]
     assert prometheus.query(FIRING) == []
 
 
 @pytest.mark.parametrize("rule", RULE_LIST, ids=lambda rule: rule.get("alert") or rule["record"])
 def test_every_rule_has_data_to_judge(prometheus: Prometheus, rule: dict[str, str]) -> None:
-    # A comparison leaves nothing where all is well; with `bool` it leaves what it compared.
+    # A comparison returns nothing when all is well; with `bool` it returns 0 or 1.
     expression = (
         re.sub(r" (>|==) ", r" \1 bool ", rule["expr"]) if "alert" in rule else rule["record"]
     )

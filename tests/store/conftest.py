@@ -1,32 +1,35 @@
-"""The real store on a loop of its own thread, so that plain tests and Hypothesis can call it."""
+"""Run the real store on a loop in a thread, so that plain tests and Hypothesis can call it."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
 import pytest
+import uvloop
 
 from dev.cluster import Cluster
-from player_sessions.driver import build_cluster
-from player_sessions.events import Event
-from player_sessions.sessions import Page, Position
+from dev.service import wait_for
+from player_sessions.rules.events import Event
+from player_sessions.rules.session_state import Presence, SessionState
+from player_sessions.rules.sessions import Page, Position
 from player_sessions.settings import Settings
-from player_sessions.store import Store
-from tests.support import settings_of, superuser_of, wait_for
+from player_sessions.store.cluster import build_cluster
+from player_sessions.store.store import Store
+from tests.support import settings_of, superuser_of
 
 T = TypeVar("T")
 
 
 class RunningStore:
-    """A Store that is kept connected; its calls block."""
+    """A Store that stays connected; calls to it block."""
 
     def __init__(self, settings: Settings) -> None:
-        self.loop = asyncio.new_event_loop()
+        self.loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever)
         self._thread.start()
         self.store: Store = self.call(self._made(settings))
@@ -55,7 +58,7 @@ class RunningStore:
     def write(self, *events: Event) -> tuple[int, int]:
         return self.call(self.store.write(events))
 
-    def write_all(self, batches: list[list[Event]]) -> None:
+    def write_all(self, batches: Sequence[Sequence[Event]]) -> None:
         async def work() -> None:
             for begin in range(0, len(batches), 50):
                 await asyncio.gather(*map(self.store.write, batches[begin : begin + 50]))
@@ -65,8 +68,14 @@ class RunningStore:
     def read(self, player: UUID, limit: int = 20, after: Position | None = None) -> Page:
         return self.call(self.store.read(player, limit, after))
 
+    def session(self, player: UUID, session: UUID) -> SessionState | None:
+        return self.call(self.store.session(player, session))
+
+    def presence(self, player: UUID) -> Presence:
+        return self.call(self.store.presence(player))
+
     def pages(self, player: UUID, limit: int) -> list[Page]:
-        """All pages to the end."""
+        """Read all pages to the end."""
         pages = [self.read(player, limit)]
         while pages[-1].next_position is not None:
             pages.append(self.read(player, limit, pages[-1].next_position))
@@ -84,7 +93,7 @@ Execute = Callable[..., list[tuple[Any, ...]]]
 
 @pytest.fixture(scope="session")
 def superuser(cassandra: Cluster) -> Iterator[Any]:
-    """The driver's session as Cassandra's superuser."""
+    """Yield a session of the driver as Cassandra's superuser."""
     cluster = build_cluster(superuser_of(cassandra, "unused"), timeout=30)
     yield cluster.connect()
     cluster.shutdown()

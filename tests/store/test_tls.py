@@ -1,19 +1,25 @@
-"""TLS to a real Cassandra: names and authorities are checked, files are read again."""
+"""TLS to a real Cassandra: names and authorities are checked, and files are read again."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from ssl import SSLSocket
+from uuid import uuid4
 
 import pytest
 import trustme
 
+from dev.certificates import client_encryption, give_client_certificate
 from dev.cluster import Cluster
+from dev.game_events import now_ms
+from dev.service import wait_for
+from player_sessions.rules.events import End, Event, Start, from_ms
 from player_sessions.settings import Settings
+from player_sessions.store.loop_connection import LoopConnection
 from tests.store.conftest import RunningStore
-from tests.support import apply_schema, settings_of, wait_for
-from tests.tls import client_encryption, give_client_certificate
+from tests.support import apply_schema, settings_of
 
 KEYSPACE = "secured"
 NAME = "cassandra.games.internal"
@@ -21,7 +27,7 @@ NAME = "cassandra.games.internal"
 
 @dataclass
 class Secured:
-    """A node whose certificate carries NAME only, and what a client needs to speak to it."""
+    """A node whose certificate has only NAME, and the files that its clients need."""
 
     cluster: Cluster
     folder: Path
@@ -52,16 +58,39 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
 
 
 def refused(settings: Settings) -> str:
-    """Why the store does not connect."""
+    """Return why the store does not connect."""
     with RunningStore(settings) as running:
         wait_for(lambda: running.store.reason != "connecting to Cassandra", what="an answer")
-        assert running.store.reason is not None, "it connected"
+        assert running.store.reason is not None, "the store connected"
         return running.store.reason
 
 
 def test_the_expected_name_and_a_client_certificate_let_it_in(secured: Secured) -> None:
     with RunningStore(secured.settings()) as running:
         running.connected()
+
+
+def test_writes_and_reads_go_over_tls_on_the_loops_own_connection(secured: Secured) -> None:
+    player, now = uuid4(), now_ms()
+    batches: list[list[Event]] = [
+        [
+            Start(player, session, from_ms(now - 2000 - number), "FI"),
+            End(player, session, from_ms(now - 1000 - number)),
+        ]
+        for number, session in enumerate(uuid4() for _ in range(300))
+    ]
+    with RunningStore(secured.settings()) as running:
+        running.connected().write_all(batches)
+        read = [session for page in running.pages(player, 20) for session in page.sessions]
+        opened = running.store._connector.connected
+        assert opened is not None
+        pools = opened.client.session.get_pools()
+        connections = [each for pool in pools for each in pool.get_connections()]
+        assert [isinstance(each, LoopConnection) for each in connections] == [True]
+        assert [isinstance(each._socket, SSLSocket) for each in connections] == [True]
+    assert {session.session_id for session in read} == {
+        batch[0].session_id.bytes for batch in batches
+    }
 
 
 def test_a_name_that_the_certificate_does_not_carry_is_refused(secured: Secured) -> None:
@@ -89,9 +118,9 @@ def test_a_client_without_a_certificate_is_refused(secured: Secured) -> None:
 
 
 def test_a_renewed_certificate_is_taken_without_a_restart(secured: Secured) -> None:
-    secured.give_client_certificate(trustme.CA())  # of an authority that the node does not trust
+    secured.give_client_certificate(trustme.CA())  # the node does not trust this CA
     with RunningStore(secured.settings()) as running:
-        wait_for(lambda: running.store.reason != "connecting to Cassandra", what="refused")
+        wait_for(lambda: running.store.reason != "connecting to Cassandra", what="a refusal")
         assert running.store.reason is not None
         secured.give_client_certificate(secured.authority)
         running.connected()

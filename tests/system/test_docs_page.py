@@ -1,58 +1,23 @@
-"""The page /docs in a real browser that reaches nothing but the service."""
+"""The page /docs works in a real browser that reaches nothing but the service."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from selenium.webdriver import Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
-from dev import toolchain
 from dev.cluster import Cluster
-from tests.support import Server, variables, wait_for
-
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-)  # fmt: skip
+from dev.service import Server, variables, wait_for
+from tests.browsing import prefixed, requested
 
 
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Chrome]:
-    options = ChromeOptions()
-    options.binary_location = toolchain.program("chromium", "chromium")
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = Chrome(options, Service(toolchain.program("chromedriver", "chromium-driver")))
-    driver.set_window_size(1200, 1600)
-    yield driver
-    driver.quit()
+def send_example(browser: Chrome, page: str) -> tuple[WebElement, WebElement]:
+    """Send the example of `POST /v1/events` from the page; return status and body as it shows."""
 
-
-def requested(browser: Chrome) -> list[str]:
-    """The address of every request that the browser tried on the network."""
-    logged: list[Any] = browser.get_log("performance")  # type: ignore[no-untyped-call]
-    messages = [json.loads(entry["message"])["message"] for entry in logged]
-    urls = [
-        message["params"]["request"]["url"]
-        for message in messages
-        if message["method"] == "Network.requestWillBeSent"
-    ]
-    return [url for url in urls if not url.startswith(("data:", "chrome:"))]  # its own pages
-
-
-def test_the_page_works_without_internet_and_sends_its_example(
-    browser: Chrome, server: Server
-) -> None:
     def found(selector: str) -> WebElement:
         element: WebElement = wait_for(
             lambda: next(iter(browser.find_elements(By.CSS_SELECTOR, selector)), None),
@@ -60,25 +25,60 @@ def test_the_page_works_without_internet_and_sends_its_example(
         )
         return element
 
-    browser.get(f"{server.url}/docs")
-    found("#operations-default-V1EventsIngest .opblock-summary-control").click()
-    found("#operations-default-V1EventsIngest .try-out__btn").click()
-    found("#operations-default-V1EventsIngest .execute").click()
-    answer = found("#operations-default-V1EventsIngest .live-responses-table .response")
+    browser.get(page)
+    found("#operations-games-V1EventsIngest .opblock-summary-control").click()
+    found("#operations-games-V1EventsIngest .try-out__btn").click()
+    found("#operations-games-V1EventsIngest .execute").click()
+    answer = found("#operations-games-V1EventsIngest .live-responses-table .response")
+    status = answer.find_element(By.CSS_SELECTOR, ".response-col_status")
+    return status, answer.find_element(By.CSS_SELECTOR, "code")
 
-    assert answer.find_element(By.CSS_SELECTOR, ".response-col_status").text.startswith("200")
-    assert json.loads(answer.find_element(By.CSS_SELECTOR, "code").text) == {
-        "accepted": 2,
-        "discarded": 0,
-    }
+
+def test_the_page_works_without_internet_and_sends_its_example(
+    browser: Chrome, server: Server
+) -> None:
+    status, body = send_example(browser, f"{server.url}/docs")
+    assert status.text.startswith("200")
+    assert json.loads(body.text) == {"accepted": 2, "discarded": 0}
     assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
     urls = requested(browser)
     assert f"{server.url}/v1/events" in urls
     assert [url for url in urls if not url.startswith(f"{server.url}/")] == []
 
 
+@pytest.mark.parametrize("page", ["/docs", "/docs/"])
+def test_the_page_works_behind_a_prefix(browser: Chrome, server: Server, page: str) -> None:
+    with prefixed(server, "/games/sessions") as proxy:
+        status, body = send_example(browser, f"{proxy}/games/sessions{page}")
+        assert status.text.startswith("200")
+        assert json.loads(body.text) == {"accepted": 2, "discarded": 0}
+        assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
+        urls = requested(browser)
+    assert f"{proxy}/games/sessions/v1/events" in urls
+    assert [url for url in urls if not url.startswith(f"{proxy}/games/sessions/")] == []
+
+
+def test_the_description_names_its_server_relative_to_itself(server: Server) -> None:
+    document = server.http.get("/docs/openapi.json").json()
+    assert document["servers"] == [{"url": ".."}]
+
+
+def test_every_operation_has_a_summary_in_words_and_a_tag_for_its_audience(server: Server) -> None:
+    document = server.http.get("/docs/openapi.json").json()
+    audiences = {tag["name"] for tag in document["tags"]}
+    assert audiences == {"games", "analysts", "operators"}
+    operations = [call for path in document["paths"].values() for call in path.values()]
+    assert operations
+    for operation in operations:
+        assert " " in operation["summary"], operation["summary"]
+        assert operation["tags"], operation["summary"]
+        assert set(operation["tags"]) <= audiences
+    summaries = [operation["summary"] for operation in operations]
+    assert len(set(summaries)) == len(summaries)
+
+
 @pytest.mark.parametrize("path", ["/docs", "/docs/openapi.json", "/docs/swagger-ui-bundle.js"])
-def test_the_page_may_load_from_us_alone(server: Server, path: str) -> None:
+def test_the_page_may_load_only_from_the_service(server: Server, path: str) -> None:
     answer = server.http.get(path)
     assert answer.status_code == 200
     policy = answer.headers["content-security-policy"]

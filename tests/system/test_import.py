@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -11,20 +10,27 @@ import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 import pytest
 
 from dev.cluster import Cluster
+from dev.service import (
+    COMMAND,
+    Server,
+    inherited,
+    new_keyspace,
+    run_schema_apply,
+    variables,
+    wait_for,
+)
 from loadtest import dataset
-from player_sessions.settings import PREFIX
-from tests.support import COMMAND, Server, apply_schema, new_keyspace, variables, wait_for
 
 
 @pytest.fixture
 def environ(cassandra: Cluster, keyspace: str) -> dict[str, str]:
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
-    return inherited | variables(cassandra, keyspace)
+    return inherited() | variables(cassandra, keyspace)
 
 
 def run(
@@ -40,7 +46,7 @@ def run(
 
 
 def counts(summary: str) -> tuple[int, int, int]:
-    """(stored, discarded, rejected) of a summary that adds up."""
+    """Return (stored, discarded, rejected) of a summary after checking its sum."""
     found = re.search(r"read (\d+) = stored (\d+) \+ discarded (\d+) \+ rejected (\d+)", summary)
     assert found, summary
     read, stored, discarded, rejected = map(int, found.groups())
@@ -49,7 +55,7 @@ def counts(summary: str) -> tuple[int, int, int]:
 
 
 def data(folder: Path, name: str, *options: str) -> list[dict[str, Any]]:
-    """The events of a new file."""
+    """Write a new file and return its events."""
     chosen = dataset.parser().parse_args([*options, "--players", "20", "-o", str(folder / name)])
     events = dataset.events(chosen)
     with dataset.opened(chosen.output) as file:
@@ -58,7 +64,7 @@ def data(folder: Path, name: str, *options: str) -> list[dict[str, Any]]:
 
 
 def complete(events: list[dict[str, Any]]) -> dict[str, set[str]]:
-    """The complete sessions of each player."""
+    """Return the complete sessions of each player."""
     starts = {(e["player_id"], e["session_id"]) for e in events if e["event"] == "start"}
     found: dict[str, set[str]] = defaultdict(set)
     for event in events:
@@ -68,7 +74,7 @@ def complete(events: list[dict[str, Any]]) -> dict[str, set[str]]:
 
 
 def listed(server: Server, player: str) -> list[str]:
-    """All of a player's sessions, page by page."""
+    """Return all of a player's sessions, page by page."""
     found: list[str] = []
     cursor: dict[str, str] = {}
     while True:
@@ -119,11 +125,32 @@ def test_standard_input_is_read_and_bad_lines_are_rejected_with_number_and_reaso
     assert_all_there(server, events)
 
 
+@pytest.mark.parametrize("batch", ["1", "4"])
+def test_any_player_id_is_imported_unless_only_uuids_are_ids(
+    server: Server, environ: dict[str, str], tmp_path: Path, batch: str
+) -> None:
+    options = ("--sessions", "40", "--unfinished", "0", "--seed", f"7{batch}")
+    events = data(tmp_path, "x", *options)
+    renamed = [{**event, "player_id": f"Jörg/{event['player_id']}"} for event in events]
+    (tmp_path / "x").write_bytes(b"".join(dataset.lines(renamed, int(batch))))
+    done = run({**environ, "PLAYER_SESSIONS_PLAYER_IDS": "uuid"}, tmp_path, "x")
+    assert (done.returncode, counts(done.stdout)) == (3, (0, 0, 80)), done.stderr
+    assert "invalid-player-id: 80" in done.stdout
+    (tmp_path / "rejects.jsonl").unlink()
+    done = run(environ, tmp_path, "x")
+    assert (done.returncode, counts(done.stdout)) == (0, (80, 0, 0)), done.stderr
+    for player, expected in complete(renamed).items():
+        path = f"/v1/players/{quote(player, safe='')}/sessions"
+        page = server.http.get(path, params={"limit": 20}).json()
+        assert page["player_id"] == player
+        assert {session["session_id"] for session in page["sessions"]} == expected
+
+
 def test_killed_in_the_middle_it_goes_on_where_it_was(
     cassandra: Cluster, environ: dict[str, str], tmp_path: Path
 ) -> None:
     keyspace = new_keyspace()
-    apply_schema(cassandra, keyspace)
+    run_schema_apply(cassandra, keyspace)
     environ |= variables(cassandra, keyspace)
     events = data(tmp_path, "x.jsonl", "--sessions", "10000", "--players", "250", "--seed", "6")
     lines = (tmp_path / "x.jsonl").read_bytes().splitlines(keepends=True)
@@ -140,7 +167,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(
         env=environ, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
         try:
-            wait_for(lambda: progress() > 200, what="some of it is done")
+            wait_for(lambda: progress() > 200, what="some of the import is done")
         finally:
             process.kill()
     assert 0 < progress() < len(events)
@@ -166,7 +193,7 @@ def test_interrupted_it_says_how_to_go_on(
         env=environ, cwd=tmp_path, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         try:
-            wait_for((tmp_path / "x.jsonl.import-state").exists, what="it has begun")
+            wait_for((tmp_path / "x.jsonl.import-state").exists, what="the import has begun")
             time.sleep(1)
             process.send_signal(signum)
             _, said = process.communicate(timeout=30)
@@ -184,7 +211,8 @@ def test_data_of_2016_is_discarded_unless_rebased(
     old = ["--until", "2016-12-02T05:36:16", "--sessions", "50", "--seed", "8"]
     events = data(tmp_path, "old.jsonl", *old)
     done = run(environ, tmp_path, "old.jsonl")
-    assert (done.returncode, counts(done.stdout)) == (0, (0, len(events), 0))
+    assert (done.returncode, counts(done.stdout)) == (4, (0, len(events), 0))
+    assert "older than the retention of 365d" in done.stderr
     done = run(environ, tmp_path, "--rebase", "old.jsonl")
     assert (done.returncode, counts(done.stdout)) == (0, (len(events), 0, 0)), done.stderr
     assert_all_there(server, events)
@@ -197,15 +225,28 @@ def test_data_of_2016_is_discarded_unless_rebased(
         (["--resume", "missing.jsonl"], "nothing to resume"),
         (["--resume"], "standard input"),
         (["--rebase", "-"], "standard input"),
+        (["--state", "state", "-"], "standard input"),
+        (["--rebase", "/dev/stdin"], "/dev/stdin is a stream"),
+        (["."], "cannot read .: it is a folder"),
+        (["--rejects", "missing/rejects", "x"], "cannot write missing/rejects: No such file"),
+        (["--rejects", ".", "x"], "name another file with --rejects"),
+        (["--state", "missing/state", "x"], "cannot write the state file missing/state"),
+        (["--state", ".", "x"], "cannot be the state file"),
+        (["--state", "/dev/state", "x"], "cannot be the state file"),
+        (["x", "missing"], "missing: No such file"),
+        (["x", "utf-16"], "utf-16: cannot be read: it is UTF-16"),
     ],
 )
 def test_what_cannot_work_is_one_clear_line(
     environ: dict[str, str], tmp_path: Path, arguments: list[str], said: str
 ) -> None:
+    data(tmp_path, "x", "--sessions", "1")
+    (tmp_path / "utf-16").write_text("{}", encoding="utf-16")
     done = run(environ, tmp_path, *arguments)
     assert done.returncode == 1
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["utf-16", "x"]
 
 
 def test_without_cassandra_it_stops_after_its_patience(

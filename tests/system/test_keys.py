@@ -1,4 +1,4 @@
-"""Keys and ports: who may call what, and where."""
+"""Keys and ports: which key may make which call, and on which port."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from dev.cluster import Cluster
-from player_sessions.keys import new_key
-from tests.support import Server, end, now_ms, start, variables, wait_for
+from dev.game_events import end, now_ms, start
+from dev.service import Server, new_key, variables, wait_for
 
 
 @dataclass
@@ -22,11 +22,11 @@ class Keyed:
     file: Path
     ingest: str
     read: str
-    admin: str
+    erase: str
     operations: str
 
     def call(self, method: str, path: str, key: str | None = None, **more: object) -> int:
-        """The status of a call with this key."""
+        """Return the status of a call with this key."""
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         answer = self.service.http.request(method, self.service.url + path, headers=headers, **more)  # type: ignore[arg-type]
         if answer.status_code in (401, 403):
@@ -42,7 +42,7 @@ def keyed(
     cassandra: Cluster, keyspace: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Keyed]:
     file = tmp_path_factory.mktemp("keys") / "keys"
-    made = {scope: new_key(scope, [scope]) for scope in ("ingest", "read", "admin")}
+    made = {scope: new_key(scope, [scope]) for scope in ("ingest", "read", "erase")}
     file.write_text("".join(f"{line}\n" for _, line in made.values()))
     environ = variables(cassandra, keyspace, KEYS_FILE=str(file), OPERATIONS_PORT="0")
     with Server(environ, probe="operations") as service:
@@ -56,7 +56,9 @@ def batch() -> dict[str, object]:
     return {"events": [start(player, session, now - 1000), end(player, session, now)]}
 
 
-SESSIONS = f"/v1/players/{uuid4().hex}/sessions"
+PLAYER = f"/v1/players/{uuid4().hex}"
+SESSIONS = f"{PLAYER}/sessions"
+SESSION = f"{SESSIONS}/{uuid4()}"
 
 
 def test_without_a_key_nothing_is_stored_or_read(keyed: Keyed) -> None:
@@ -65,6 +67,8 @@ def test_without_a_key_nothing_is_stored_or_read(keyed: Keyed) -> None:
         assert keyed.call("POST", "/v1/events", key, json=batch()) == 401
         assert keyed.call("POST", "/", key, json=rows) == 401
         assert keyed.call("GET", SESSIONS, key) == 401
+        assert keyed.call("GET", SESSION, key) == 401
+        assert keyed.call("GET", PLAYER, key) == 401
         assert keyed.call("GET", "/", key) == 401
 
 
@@ -72,9 +76,25 @@ def test_a_leaked_ingest_key_can_send_events_and_cannot_read(keyed: Keyed) -> No
     assert keyed.call("POST", "/v1/events", keyed.ingest, json=batch()) == 200
     assert keyed.call("POST", "/", keyed.ingest, json={"rows": batch()["events"]}) == 200
     assert keyed.call("GET", SESSIONS, keyed.ingest) == 403
+    assert keyed.call("GET", SESSION, keyed.ingest) == 403
+    assert keyed.call("GET", PLAYER, keyed.ingest) == 403
     assert keyed.call("GET", "/", keyed.ingest) == 403
     assert keyed.call("GET", SESSIONS, keyed.read) == 200
+    assert keyed.call("GET", SESSION, keyed.read) == 404
+    assert keyed.call("GET", PLAYER, keyed.read) == 200
     assert keyed.call("POST", "/v1/events", keyed.read, json=batch()) == 403
+
+
+def test_only_a_key_with_the_scope_erase_can_erase(keyed: Keyed) -> None:
+    player = f"/v1/players/{uuid4().hex}"
+    for key in (None, "ps_wrong"):
+        assert keyed.call("DELETE", player, key) == 401
+    for key in (keyed.ingest, keyed.read):
+        assert keyed.call("DELETE", player, key) == 403
+        assert keyed.call("DELETE", f"/{player}/", key) == 403
+    assert keyed.call("DELETE", player, keyed.erase) == 200
+    assert keyed.call("GET", SESSIONS, keyed.erase) == 403
+    assert keyed.call("POST", "/v1/events", keyed.erase, json=batch()) == 403
 
 
 @pytest.mark.parametrize("path", ["/v1/events/", "//v1/events", "/v1//events", "/v1/%65vents"])
@@ -85,37 +105,16 @@ def test_no_other_spelling_of_a_path_goes_past_the_keys(keyed: Keyed, path: str)
 
 def test_the_public_port_shows_no_metrics_and_the_other_no_sessions(keyed: Keyed) -> None:
     for path in ("/metrics", "/health/live", "/health/ready", "//metrics", "/metrics/"):
-        assert keyed.call("GET", path, keyed.admin) == 404
-    assert keyed.call("PUT", "/admin/log-level", keyed.admin, json={"level": "INFO"}) == 404
+        assert keyed.call("GET", path, keyed.read) == 404
     with httpx.Client(base_url=keyed.operations) as operations:
         assert operations.get("/health/live").status_code == 200
         assert "player_sessions_ready 1.0" in operations.get("/metrics").text
         key = {"Authorization": f"Bearer {keyed.read}"}
         assert operations.get(SESSIONS, headers=key).status_code == 404
+        assert operations.get(SESSION, headers=key).json()["type"].endswith(":not-found")
+        assert operations.get(PLAYER, headers=key).status_code == 404
         key = {"Authorization": f"Bearer {keyed.ingest}"}
         assert operations.post("/v1/events", json=batch(), headers=key).status_code == 404
-
-
-def test_the_level_of_the_log_needs_an_admin_key_and_changes_at_once(keyed: Keyed) -> None:
-    with httpx.Client(base_url=keyed.operations) as operations:
-
-        def set_level(level: str, key: str | None) -> int:
-            headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-            body = {"level": level}
-            return operations.put("/admin/log-level", json=body, headers=headers).status_code
-
-        assert set_level("DEBUG", None) == 401
-        assert set_level("DEBUG", keyed.ingest) == 403
-        assert set_level("LOUD", keyed.admin) == 400
-        assert keyed.service.logged("request") == []
-        try:
-            assert set_level("DEBUG", keyed.admin) == 200
-            assert keyed.call("POST", "/v1/events", keyed.ingest, json=batch()) == 200
-            lines = wait_for(lambda: keyed.service.logged("request"), what="a line a request")
-            assert lines[-1]["route"] in ("POST /v1/events", "other")
-            assert len(lines[-1]["request_id"]) == 32
-        finally:
-            assert set_level("INFO", keyed.admin) == 200
 
 
 def test_keys_are_rotated_without_a_restart(keyed: Keyed) -> None:
@@ -132,13 +131,13 @@ def test_keys_are_rotated_without_a_restart(keyed: Keyed) -> None:
     finally:
         other.write_text(before)
         os.replace(other, keyed.file)
-    wait_for(lambda: keyed.call("POST", "/v1/events", new, json=batch()) == 401, what="the old")
+    wait_for(lambda: keyed.call("POST", "/v1/events", new, json=batch()) == 401, what="refusal")
 
 
-def test_what_the_service_says_of_itself_names_no_key(keyed: Keyed) -> None:
+def test_no_log_line_metric_or_answer_contains_a_key(keyed: Keyed) -> None:
     said = "".join(keyed.service.lines) + httpx.get(keyed.operations + "/metrics").text
     said += keyed.service.http.post("/v1/events", headers={"Authorization": "Bearer x"}).text
-    for key in (keyed.ingest, keyed.read, keyed.admin, "Bearer x"):
+    for key in (keyed.ingest, keyed.read, "Bearer x"):
         assert key not in said
 
 
@@ -153,7 +152,7 @@ def test_an_open_address_without_keys_is_refused_at_boot(cassandra: Cluster, key
     with pytest.raises(AssertionError, match="keys new"):
         Server(environ)
     with Server({**environ, "PLAYER_SESSIONS_AUTH": "off"}) as service:
-        wait_for(lambda: service.logged("no keys are asked for: PLAYER_SESSIONS_AUTH=off"))
+        wait_for(lambda: service.logged("anyone may call, since PLAYER_SESSIONS_AUTH=off"))
 
 
 def test_a_bad_keys_file_is_refused_at_boot(

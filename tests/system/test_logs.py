@@ -1,4 +1,4 @@
-"""What the log says of requests: their ids, not too often, and nothing that belongs to a player."""
+"""The log has the ids of requests, not too many lines, and nothing that belongs to a player."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 from uuid import uuid4
 
 from dev.cluster import Cluster
-from tests.support import Server, end, now_ms, start, variables, wait_for
+from dev.game_events import end, now_ms, start
+from dev.service import Server, variables, wait_for
 from tests.system.test_clients import connect, rest
 
 REFUSED = "batch refused"
@@ -47,7 +48,19 @@ def test_lines_of_refused_batches_are_few_and_the_rest_is_counted(
     assert f"player_sessions_log_lines_suppressed_total {float(left_out)}" in metrics
 
 
-def test_at_info_nothing_of_a_player_a_body_or_a_password_is_said(
+def test_at_debug_each_request_has_a_line_with_its_id(cassandra: Cluster, keyspace: str) -> None:
+    with Server(variables(cassandra, keyspace, LOG_LEVEL="DEBUG")) as service:
+        service.ready()
+        service.sessions(uuid4())
+        line = wait_for(
+            lambda: [x for x in service.logged("request") if "players" in x["route"]],
+            what="a line for the request",
+        )[0]
+    assert line["status"] == 200
+    assert len(line["request_id"]) == 32
+
+
+def test_at_info_nothing_of_a_player_a_body_or_a_password_is_logged(
     cassandra: Cluster, keyspace: str
 ) -> None:
     environ = variables(cassandra, keyspace)

@@ -1,4 +1,4 @@
-"""`make run` and the README's own lines, exactly as printed; and no process left behind."""
+"""`make run` and the README's commands work exactly as printed and leave no process behind."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ import httpx
 import pytest
 
 from dev import toolchain
-from player_sessions.settings import PREFIX
-from tests.support import wait_for
+from dev.service import PREFIX, inherited, wait_for
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
@@ -38,14 +37,13 @@ class Run:
         if not (folder / "jars").exists():
             (folder / "jars").symlink_to(toolchain.jars())
         self.port = free_port()
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
         given = {"DEV_HOME": str(folder), "HTTP_PORT": str(self.port), **variables}
         self.log = folder / "make-run.log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 ["make", "-s", "run"],
                 cwd=ROOT,
-                env=inherited | {PREFIX + name: value for name, value in given.items()},
+                env=inherited() | {PREFIX + name: value for name, value in given.items()},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -63,7 +61,7 @@ class Run:
         wait_for(answers, seconds=90, what="`make run` is ready")
 
     def members(self) -> list[str]:
-        """The command lines of all that `make run` started and that is still there."""
+        """Return the command lines of the processes of `make run` that still exist."""
         found = []
         for path in Path("/proc").glob("[0-9]*/environ"):
             try:
@@ -74,7 +72,7 @@ class Run:
         return found
 
     def signal_all(self, signum: int) -> None:
-        """As a terminal does for Ctrl-C."""
+        """Send a signal to all processes, as a terminal does for Ctrl-C."""
         os.killpg(self.process.pid, signum)
 
 
@@ -98,13 +96,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def blocks() -> list[str]:
-    """The README's shell blocks that speak to the service."""
+    """Return the README's shell blocks that call the service."""
     found = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     assert len(found) >= 5
     return [block for block in found if "curl" in block]
 
 
-def test_the_readmes_lines_do_what_it_says_and_ctrl_c_leaves_nothing(home: Path) -> None:
+def test_the_readmes_lines_do_what_it_says_and_ctrl_c_leaves_nothing(
+    home: Path, tmp_path: Path
+) -> None:
     port = str(free_port())
     with make_run(home, CASSANDRA_PORT=port) as run:
         run.ready()
@@ -112,7 +112,7 @@ def test_the_readmes_lines_do_what_it_says_and_ctrl_c_leaves_nothing(home: Path)
         wait_for(lambda: welcome in run.log.read_text(), what="it says where it is")
         answers = []
         for block in blocks():
-            # As printed, but for the port, which must be this test's own.
+            # As printed, except for the port, which must be this test's own.
             script = block.replace(PRINTED, f"http://127.0.0.1:{run.port}")
             done = subprocess.run(["bash", "-euc", script], capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
@@ -140,6 +140,25 @@ def test_the_readmes_lines_do_what_it_says_and_ctrl_c_leaves_nothing(home: Path)
         player: Any = json.loads(read)["player_id"]
         url = f"http://127.0.0.1:{again.port}/v1/players/{player}/sessions"
         assert httpx.get(url).json()["sessions"] == [session]
+        import_as_the_readme_shows_it(tmp_path, port)
+
+
+def import_as_the_readme_shows_it(folder: Path, cassandra_port: str) -> None:
+    """Make a file and import it in a folder of its own, so that nothing is left in ours."""
+    (block,) = [
+        b
+        for b in re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+        if "import" in b
+    ]
+    done = subprocess.run(
+        ["bash", "-euc", block.replace(".venv/bin/", f"{ROOT}/.venv/bin/")],
+        cwd=folder,
+        env=os.environ | {PREFIX + "CASSANDRA_PORT": cassandra_port, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"read (\d+) = stored \1 \+ discarded 0 \+ rejected 0", done.stdout)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGHUP, signal.SIGKILL])
@@ -155,28 +174,6 @@ def test_however_the_launcher_ends_nothing_is_left(home: Path, signum: int) -> N
         os.kill(launcher, signum)
         run.process.wait(60)
         wait_for(lambda: not run.members(), what="nothing is left")
-
-
-def test_import_as_the_readme_shows_it_makes_and_stores_a_file(home: Path, tmp_path: Path) -> None:
-    (block,) = [
-        b
-        for b in re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-        if "import" in b
-    ]
-    port = str(free_port())
-    with make_run(home, CASSANDRA_PORT=port) as run:
-        run.ready()
-        # From a folder of its own, so that nothing is left in the repository.
-        script = block.replace(".venv/bin/", f"{ROOT}/.venv/bin/")
-        done = subprocess.run(
-            ["bash", "-euc", script],
-            cwd=tmp_path,
-            env=os.environ | {"PLAYER_SESSIONS_CASSANDRA_PORT": port, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-        )
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"read (\d+) = stored \1 \+ discarded 0 \+ rejected 0", done.stdout)
 
 
 @pytest.mark.parametrize(
@@ -205,6 +202,6 @@ def test_a_taken_port_is_named_before_anything_is_started(tmp_path: Path) -> Non
         with make_run(tmp_path, HTTP_PORT=port) as run:
             assert run.process.wait(60) != 0
             log = run.log.read_text()
-    assert f"127.0.0.1:{port}" in log
+    assert f"port {port} of 127.0.0.1 cannot be listened on" in log
     assert "set PLAYER_SESSIONS_HTTP_PORT to another port" in log
     assert not (tmp_path / "run" / "node1").exists()

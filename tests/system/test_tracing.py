@@ -1,4 +1,4 @@
-"""Traces, as a receiver of OpenTelemetry's protocol gets them over HTTP and over gRPC."""
+"""Traces as a receiver of OpenTelemetry's protocol gets them, over HTTP and over gRPC."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as otlp
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as otlp_grpc
 
 from dev.cluster import Cluster
-from tests.support import Server, end, now_ms, start, variables, wait_for
+from dev.game_events import end, now_ms, start
+from dev.service import Server, variables, wait_for
 from tests.system.test_clients import metric
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -26,7 +27,7 @@ DROPPED = "player_sessions_spans_dropped_total"
 
 
 class Receiver:
-    """Keeps the spans that arrive, as dictionaries."""
+    """A receiver that keeps the spans that arrive, as dictionaries."""
 
     def __init__(self) -> None:
         self.spans: list[dict[str, Any]] = []
@@ -137,7 +138,7 @@ def test_a_request_has_a_span_and_so_has_each_query_and_group_commit(
         answer = post_one(service, traceparent=f"00-{TRACE}-{PARENT}-01")
         assert answer.headers["traceparent"].startswith(f"00-{TRACE}-")
         batch = wait_for(lambda: receiver.named(f"BATCH {keyspace}"), what="the batch's span")[0]
-        (request,) = wait_for(lambda: receiver.named("POST /v1/events"), what="the request's")
+        (request,) = wait_for(lambda: receiver.named("POST /v1/events"), what="its request")
         read = wait_for(lambda: receiver.named("GET /v1/players/{player_id}/sessions"))[0]
         queries = wait_for(lambda: receiver.named("SELECT session_starts"))
         queries += receiver.named("SELECT session_ends")
@@ -148,10 +149,27 @@ def test_a_request_has_a_span_and_so_has_each_query_and_group_commit(
     assert (batch["trace"], batch["parent"], batch["kind"]) == (TRACE, request["id"], 3)
     assert batch["links"] == [request["id"]]
     assert (batch["db.system.name"], batch["db.namespace"]) == ("cassandra", keyspace)
-    assert (batch["db.operation.name"], batch["db.operation.batch.size"]) == ("BATCH", 2)
+    assert (batch["db.operation.name"], batch["db.operation.batch.size"]) == ("BATCH", 3)
     assert 0 < batch["seconds"] <= request["seconds"]
     assert {query["parent"] for query in queries} == {read["id"]}
     assert {query["db.collection.name"] for query in queries} == {"session_starts", "session_ends"}
+
+
+def test_an_erasure_has_a_span_that_does_not_name_the_player(
+    cassandra: Cluster, keyspace: str
+) -> None:
+    receiver, player = Receiver(), uuid4()
+    with over_http(receiver) as endpoint, traced(cassandra, keyspace, endpoint) as service:
+        service.ready()
+        assert service.http.delete(f"/v1/players/{player.hex}").status_code == 200
+        (batch,) = wait_for(lambda: receiver.named(f"BATCH {keyspace}"), what="the batch's span")
+        route = "DELETE /v1/players/{player_id}"
+        (request,) = wait_for(lambda: receiver.named(route), what="its request")
+    assert (batch["trace"], batch["parent"]) == (request["trace"], request["id"])
+    assert batch["db.operation.batch.size"] == 2
+    assert request["http.response.status_code"] == 200
+    assert player.hex not in str(receiver.spans)
+    assert str(player) not in str(receiver.spans)
 
 
 def test_a_group_commit_links_every_traced_request_that_it_carries(
@@ -169,7 +187,7 @@ def test_a_group_commit_links_every_traced_request_that_it_carries(
     linked = [link for batch in batches for link in batch["links"]]
     assert sorted(linked) == sorted(span["id"] for span in receiver.named("POST /v1/events"))
     assert any(len(batch["links"]) > 1 for batch in batches)
-    assert all(batch["db.operation.batch.size"] == 2 * len(batch["links"]) for batch in batches)
+    assert all(batch["db.operation.batch.size"] == 3 * len(batch["links"]) for batch in batches)
 
 
 def test_the_callers_decision_is_kept_and_the_ratio_is_that_of_the_variable(
@@ -183,7 +201,7 @@ def test_the_callers_decision_is_kept_and_the_ratio_is_that_of_the_variable(
         unsampled = post_one(service, traceparent=f"00-{TRACE}-{PARENT}-00")
         assert "traceparent" not in unsampled.headers
         post_one(service, traceparent=f"00-{TRACE}-{PARENT}-01")
-        wait_for(lambda: receiver.named("POST /v1/events"), what="the one that was sampled")
+        wait_for(lambda: receiver.named("POST /v1/events"), what="the sampled span")
     assert len(receiver.named("POST /v1/events")) == 1
 
 
@@ -195,7 +213,7 @@ def test_a_refused_or_failed_request_says_so_in_its_span_and_not_the_player(
     with over_http(receiver) as endpoint, traced(cassandra, keyspace, endpoint) as service:
         assert service.http.get(f"/v1/players/{player}/sessions?limit=99").status_code == 400
         service.http.get(f"/{player}")
-        wait_for(lambda: len(receiver.spans) >= 2, what="both")
+        wait_for(lambda: len(receiver.spans) >= 2, what="two spans")
     refused = receiver.named("GET /v1/players/{player_id}/sessions")[0]
     assert (refused["http.response.status_code"], refused["error"]) == (400, False)
     assert player not in repr(receiver.spans)

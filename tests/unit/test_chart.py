@@ -1,4 +1,4 @@
-"""The chart's settings are the service's: what it sets exists, what it lets through exists."""
+"""The chart sets and lets through only settings that the service has."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from player_sessions.settings import PREFIX, describe
 
 CHART = Path(__file__).parent.parent.parent / "charts" / "player-sessions"
 TEMPLATES = "".join(file.read_text() for file in CHART.glob("templates/*.*"))
-KNOWN = {variable.removeprefix(PREFIX) for variable, _, _ in describe()}
+KNOWN = {variable.removeprefix(PREFIX) for variable, *_ in describe()}
 SET = {
-    name if name in KNOWN else name.removesuffix("_FILE")  # a secret comes from a file
+    name if name in KNOWN else name.removesuffix("_FILE")  # the chart gives secrets as files
     for name in re.findall(PREFIX + r"([A-Z][A-Z_]*)", TEMPLATES)
 }
 

@@ -1,4 +1,4 @@
-"""The command line: help with examples, exit codes, errors that say what to do."""
+"""The command line: its help with examples, exit codes, and errors that say what to do."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_every_command_has_help_with_an_example(path: tuple[str, ...]) -> None:
     assert "Example: " in run.output
 
 
-def test_the_version_is_told() -> None:
+def test_the_version_is_printed() -> None:
     assert __version__ in CliRunner().invoke(main, ["--version"]).output
 
 
@@ -36,7 +36,7 @@ def test_the_version_is_told() -> None:
 def test_bad_settings_end_it_with_name_and_reason(path: list[str]) -> None:
     run = CliRunner().invoke(main, path, env={PREFIX + "HTTP_PORT": "x", PREFIX + "NOPE": "1"})
     assert run.exit_code == 2
-    assert f"{PREFIX}HTTP_PORT: must be a number" in run.output
+    assert f"{PREFIX}HTTP_PORT: must be a whole number" in run.output
     assert f"{PREFIX}NOPE" in run.output
 
 

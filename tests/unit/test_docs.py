@@ -1,4 +1,4 @@
-"""Docs are tested: what a page names exists, and what exists stands in its page."""
+"""The docs and the code agree: what a page names exists, and what exists is in its page."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from player_sessions import api, connections, driver, events, keys, problems, store, writer
+from dev.pages import with_reasons
 from player_sessions.cli import main
-from player_sessions.service import Service
+from player_sessions.rules import reasons
 from player_sessions.settings import Settings
+from player_sessions.web import app as api
+from player_sessions.web.context import Context
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
@@ -32,7 +34,7 @@ def test_a_page_made_from_code_is_up_to_date(name: str, command: list[str]) -> N
 
 
 def openapi() -> dict[str, Any]:
-    service = Service(Settings(), None)  # type: ignore[arg-type]
+    service = Context(Settings(), None)  # type: ignore[arg-type]
     document: dict[str, Any] = api.build(service).openapi_schema.to_schema()
     return document
 
@@ -42,20 +44,40 @@ def test_every_route_is_in_the_page_and_every_route_of_the_page_exists() -> None
         f"{method.upper()} {path}" for path, item in openapi()["paths"].items() for method in item
     }
     table = page("docs/api.md").partition("## Events in")[0]
-    written = set(re.findall(r"^\| `((?:GET|POST|PUT) [^`]+)` \|", table, re.MULTILINE))
+    written = set(re.findall(r"^\| `((?:GET|POST|PUT|DELETE) [^`]+)` \|", table, re.MULTILINE))
     assert written == made | {"GET /docs"}
 
 
-def test_every_problem_and_reason_is_in_the_page() -> None:
-    reasons = {
-        value
-        for module in (events, problems, driver, store, writer, keys, connections)
-        for name, value in vars(module).items()
-        if name.isupper() and isinstance(value, str) and re.fullmatch(r"[a-z]+(-[a-z]+)+", value)
-    }
-    assert len(reasons) > 20
-    text = page("docs/api.md").partition("## Problems")[2]
-    assert reasons == set(re.findall(r"`([a-z]+(?:-[a-z]+)+)`", text))
+def test_the_page_has_every_problem_and_reason_as_the_code_has_them() -> None:
+    text = page("docs/api.md")
+    assert text == with_reasons(text), "run `make docs`"
+    rows = re.findall(r"^\| `([a-z-]+)` \|", text.partition("## Problems")[2], re.MULTILINE)
+    assert {"overloaded", "unauthorized", "forbidden"} < set(rows)
+    assert sorted(rows) == sorted(reasons.BY_NAME)
+
+
+def test_every_reason_is_registered_once_with_its_words() -> None:
+    defined = [value for value in vars(reasons).values() if isinstance(value, reasons.Reason)]
+    assert {reason.name for reason in defined} == set(reasons.BY_NAME)
+    assert len(defined) == len(reasons.OF_PROBLEMS) + len(reasons.OF_EVENT)
+    for reason in defined:
+        assert re.fullmatch(r"[a-z]+(-[a-z]+)*", reason.name)
+        assert 400 <= reason.status < 600
+        assert reason.title[0].isupper(), reason.name
+        assert reason.advice.endswith("."), reason.name
+
+
+def test_no_other_module_spells_a_reason_out() -> None:
+    names = "|".join(name for name in reasons.BY_NAME if "-" in name)
+    literal = re.compile(rf"""["'](?:{names})["']""")
+    package = ROOT / "service" / "player_sessions"
+    found = [
+        f"{path.name}: {match[0]}"
+        for path in package.rglob("*.py")
+        if path.name != "reasons.py"
+        for match in literal.finditer(path.read_text())
+    ]
+    assert found == []
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)

@@ -1,4 +1,4 @@
-"""The import's pure parts: lines, rules, state, summary; and the data set that it is tried with."""
+"""The import's pure parts (lines, rules, state, summary), and the generator of test data for it."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import bz2
 import gzip
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 
+from dev.game_events import end, now_ms, start
 from loadtest import dataset
-from player_sessions.events import MAX_MS, BatchRefused
-from player_sessions.importer import Progress, Totals, newest
-from player_sessions.importer.input import (
-    MAX_LINE,
-    ImportStopped,
-    State,
-    events_of,
-    fingerprint,
-    lines_of,
-    load_state,
-)
-from tests.support import end, now_ms, start
+from player_sessions.rules.events import MAX_MS, BatchRefused, from_ms
+from player_sessions.rules.players import only_uuid, player_uuid
+from player_sessions.transfer.importer import Totals
+from player_sessions.transfer.input import MAX_LINE, events_of, lines_of
+from player_sessions.transfer.opening import TransferStopped
+from player_sessions.transfer.progress import Progress
+from player_sessions.transfer.rebase import newest
+from player_sessions.transfer.state import State, fingerprint, load_state
 
 NOW = now_ms()
+YEAR_MS = 365 * 86_400_000
 SOME = [start(uuid4(), uuid4(), NOW - 1000), end(uuid4(), uuid4(), NOW)]
 
 
@@ -36,7 +36,36 @@ def line(document: Any) -> bytes:
 
 @pytest.mark.parametrize("document", [SOME, {"events": SOME}, {"rows": SOME}])
 def test_a_line_may_be_a_batch(document: Any) -> None:
-    assert [event.event for event in events_of(line(document), MAX_MS, 0)] == ["start", "end"]
+    assert [event.kind for event in events_of(line(document), MAX_MS, 0)] == ["start", "end"]
+
+
+@pytest.mark.parametrize("value", [rb'"gg \ud83d"', b"1e400", b'"\xff"'])
+@pytest.mark.parametrize("document", [SOME[0], SOME, {"events": SOME}, {"rows": SOME}])
+def test_an_ignored_field_never_refuses_a_line(document: Any, value: bytes) -> None:
+    text = line(document).replace(b'"player_id"', b'"nick": ' + value + b', "player_id"')
+    assert events_of(text, MAX_MS, 0) == events_of(line(document), MAX_MS, 0)
+
+
+@pytest.mark.parametrize("wrap", [lambda e: e, lambda e: [e], lambda e: {"rows": [e]}])
+def test_a_line_may_have_any_player_id_unless_only_uuids_are_ids(
+    wrap: Callable[[Any], Any],
+) -> None:
+    text = line(wrap({**SOME[0], "player_id": "Jörg/1"}))
+    (event,) = events_of(text, MAX_MS, 0)
+    assert event == msgspec.structs.replace(
+        events_of(line(SOME[0]), MAX_MS, 0)[0], player_id=player_uuid("Jörg/1")
+    )
+    with pytest.raises(BatchRefused) as refused:
+        events_of(text, MAX_MS, 0, only_uuid)
+    assert refused.value.reason.name == "invalid-player-id"
+    with pytest.raises(BatchRefused) as refused:
+        events_of(line(wrap({**SOME[0], "player_id": "null"})), MAX_MS, 0)
+    assert refused.value.reason.name == "placeholder-player-id"
+
+
+def test_a_line_may_have_a_leap_second() -> None:
+    (event,) = events_of(line({**SOME[0], "ts": "2016-12-31T23:59:60Z"}), MAX_MS, 0)
+    assert from_ms(event.at_ms).isoformat() == "2016-12-31T23:59:59.999000+00:00"
 
 
 def test_a_line_may_be_one_event() -> None:
@@ -68,7 +97,7 @@ def test_rebasing_shifts_the_time() -> None:
 def test_a_bad_line_is_refused_for_its_reason(text: bytes, reason: str) -> None:
     with pytest.raises(BatchRefused) as refused:
         events_of(text, MAX_MS, 0)
-    reasons = [e.reason for e in refused.value.errors] or [refused.value.reason]
+    reasons = [e.reason for e in refused.value.errors] or [refused.value.reason.name]
     assert reasons[0] == reason
 
 
@@ -100,17 +129,17 @@ def test_an_over_long_line_is_cut_and_the_next_one_whole(tmp_path: Path) -> None
 def test_an_unreadable_file_stops_the_import(tmp_path: Path, name: str) -> None:
     (tmp_path / "broken.gz").write_bytes(b"not gzip")
     (tmp_path / "cut.gz").write_bytes(gzip.compress(b"one\n" * 1000)[:-20])
-    with pytest.raises(ImportStopped, match="cannot be read"):
+    with pytest.raises(TransferStopped, match="cannot be read"):
         list(lines_of(str(tmp_path / name)))
 
 
 def test_the_newest_event_is_found_beside_bad_lines(tmp_path: Path) -> None:
     file = tmp_path / "x"
     file.write_bytes(b"nope\n" + line(SOME) + b"\n" + line({**SOME[0], "ts": 1}) + b"\n")
-    assert newest([str(file)], Progress()) == NOW
+    assert newest([str(file)], Progress(), YEAR_MS) == NOW
     file.write_bytes(b"nope\n")
-    with pytest.raises(ImportStopped, match="no event"):
-        newest([str(file)], Progress())
+    with pytest.raises(TransferStopped, match="no event"):
+        newest([str(file)], Progress(), YEAR_MS)
 
 
 def test_the_state_comes_back_for_the_same_files_only(tmp_path: Path) -> None:
@@ -121,15 +150,17 @@ def test_the_state_comes_back_for_the_same_files_only(tmp_path: Path) -> None:
     state = State({name: fingerprint(name)}, True, 5, 6, {name: 7}, 4, 1, 1, {"invalid-json": 2})
     state.save(path)
     assert load_state(path, [name], rebase=True) == state
-    with pytest.raises(ImportStopped, match="other files"):
+    with pytest.raises(TransferStopped, match="other files"):
         load_state(path, [str(other)], rebase=True)
-    with pytest.raises(ImportStopped, match="begun with --rebase"):
+    with pytest.raises(TransferStopped, match="begun with --rebase"):
         load_state(path, [name], rebase=False)
+    with pytest.raises(TransferStopped, match="another --rebase-to"):
+        load_state(path, [name], rebase=True, rebase_to=7)
     file.write_bytes(b"changed")
-    with pytest.raises(ImportStopped, match="have changed"):
+    with pytest.raises(TransferStopped, match="have changed"):
         load_state(path, [name], rebase=True)
     path.write_text("{")
-    with pytest.raises(ImportStopped, match="nothing to resume"):
+    with pytest.raises(TransferStopped, match="nothing to resume"):
         load_state(path, [name], rebase=True)
 
 

@@ -1,17 +1,20 @@
-"""The register of metrics, the form of the log, the ids of requests."""
+"""The register of metrics, the form of the log, and the ids of requests."""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from typing import Any
 
+import prometheus_client
 import pytest
 import structlog
-from prometheus_client import Histogram
+from opentelemetry.sdk import environment_variables
 
-from player_sessions.telemetry import logs, metrics, traces
+from player_sessions.telemetry import logs, metrics, request_ids, tracing
+from player_sessions.telemetry.histogram import Histogram
 
 OURS = [m for m in metrics.REGISTRY.collect() if m.name.startswith("player_sessions_")]
 LABELS = {"le", "route", "status", "kind", "outcome", "reason", "operation", "version", "state"}
@@ -36,14 +39,18 @@ def test_no_request_can_add_a_label_value() -> None:
     assert labels <= LABELS
 
 
+def test_a_request_to_no_route_of_ours_is_counted_as_other() -> None:
+    assert metrics.ROUTES[-1] == "other"
+
+
 def test_the_exposition_is_prometheus_text() -> None:
     assert b"# TYPE player_sessions_requests_total counter" in metrics.exposition()
 
 
 def test_our_histogram_says_what_the_librarys_would_say() -> None:
     bounds, values = (0.5, 1.0, 2.0), (0.0, 0.5, 0.7, 1.0, 1.5, 2.0, 9.0)
-    theirs = Histogram("h", "x", buckets=bounds, registry=None)
-    ours = metrics.Histogram("h", "x", bounds)
+    theirs = prometheus_client.Histogram("h", "x", buckets=bounds, registry=None)
+    ours = Histogram("h", "x", bounds)
     for value in values:
         theirs.observe(value)
         ours.labels().observe(value)
@@ -93,18 +100,19 @@ def test_on_demand_a_log_line_is_for_people(capfd: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.usefixtures("logging_restored")
-def test_the_level_changes_while_running(capfd: pytest.CaptureFixture[str]) -> None:
-    logs.configure("INFO", "json")
+def test_a_line_below_the_level_is_left_out_also_of_a_library(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     log = structlog.get_logger()
     for level in ("ERROR", "DEBUG"):
-        logs.set_level(level)
+        logs.configure(level, "json")
         log.debug("debug", level_set=level)
         log.warning("warning", level_set=level)
         logging.getLogger("library").debug("library", extra={})
     said = [json.loads(line)["event"] for line in capfd.readouterr().err.splitlines()]
     assert said == ["debug", "warning", "library"]
     assert logs.debugging()
-    logs.set_level("INFO")
+    logs.configure("INFO", "json")
     assert not logs.debugging()
 
 
@@ -140,7 +148,7 @@ TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
     ],
 )
 def test_a_traceparent_is_taken_as_w3c_writes_it(header: str, parent: object) -> None:
-    assert traces.parent_of({b"traceparent": header.encode()}) == parent
+    assert request_ids.parent_of({b"traceparent": header.encode()}) == parent
 
 
 @pytest.mark.parametrize(
@@ -155,10 +163,10 @@ def test_a_traceparent_is_taken_as_w3c_writes_it(header: str, parent: object) ->
 def test_ids_are_those_that_were_sent_or_else_made_once(
     sent: dict[bytes, bytes], request_id: str | None, trace_id: str | None
 ) -> None:
-    traces.enter({"headers": list(sent.items()), "state": {}})
-    found = traces.ids()
-    traces.enter(None)  # type: ignore[arg-type]
-    assert traces.ids() == {}
+    request_ids.enter({"headers": list(sent.items()), "state": {}})
+    found = request_ids.ids()
+    request_ids.enter(None)  # type: ignore[arg-type]
+    assert request_ids.ids() == {}
     assert len(found["trace_id"]) == 32
     assert found["trace_id"] == (trace_id or found["trace_id"])
     assert found["request_id"] == (request_id or found["trace_id"])
@@ -181,8 +189,50 @@ def test_ids_are_those_that_were_sent_or_else_made_once(
 def test_a_tracing_variable_that_is_not_understood_is_refused(
     environ: dict[str, str], fault: str
 ) -> None:
-    with pytest.raises(traces.BadTracing, match=fault):
-        traces.configure({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", **environ})
+    with pytest.raises(tracing.BadTracing, match=fault):
+        tracing.configure({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", **environ})
+
+
+STANDARD = [name for name in vars(environment_variables) if name.startswith("OTEL_")]
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+@pytest.mark.parametrize("protocol", ["", "grpc"])
+def test_an_empty_variable_of_opentelemetry_counts_as_unset(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, empty: str, protocol: str
+) -> None:
+    for name in [*STANDARD, "OTEL_OF_A_LATER_VERSION"]:
+        monkeypatch.setenv(name, empty)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    if protocol:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    logging.getLogger("opentelemetry").setLevel(logging.WARNING)
+    request_ids.unset_empty(os.environ)
+    left = {name for name in os.environ if name.startswith("OTEL_")}
+    assert left <= {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL"}
+    assert request_ids.tracing_wanted(os.environ)
+    tracing.configure(os.environ).close(5)
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+    assert [record.getMessage() for record in caplog.records] == []
+
+
+def test_empty_endpoints_leave_tracing_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in STANDARD:
+        monkeypatch.setenv(name, "")
+    request_ids.unset_empty(os.environ)
+    assert not request_ids.tracing_wanted(os.environ)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_COMPRESSION", "OTEL_SPAN_LINK_COUNT_LIMIT"],
+)
+def test_a_value_that_the_sdk_cannot_read_is_refused_without_a_stack_trace(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "soon")
+    with pytest.raises(tracing.BadTracing, match="soon"):
+        tracing.configure({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
 
 
 @pytest.mark.parametrize(
@@ -194,4 +244,4 @@ def test_a_tracing_variable_that_is_not_understood_is_refused(
     ],
 )
 def test_tracing_is_off_until_an_endpoint_is_named(environ: dict[str, str]) -> None:
-    assert traces.configure(environ) is None
+    assert not request_ids.tracing_wanted(environ)

@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" }}
 {{- end }}
 
-{{/* At most 50 characters, since Jobs and their pods add to it. */}}
+{{/* At most 50 characters, because the names of Jobs and their pods add to it. */}}
 {{- define "player-sessions.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride }}
 {{- $whole := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) }}
@@ -25,7 +25,7 @@ app.kubernetes.io/part-of: player-sessions
 {{- end }}
 {{- end }}
 
-{{/* Of everything but the schema Job and the test, which no Service and no budget may select. */}}
+{{/* Labels of everything but the schema Job and the test, which no Service and no budget may select. */}}
 {{- define "player-sessions.labels" -}}
 {{ include "player-sessions.commonLabels" . }}
 app.kubernetes.io/component: service
@@ -114,7 +114,7 @@ PLAYER_SESSIONS_CASSANDRA_TLS_KEY_FILE: /etc/player-sessions/tls/tls.key
 {{- end }}
 {{- end }}
 
-{{/* What the egress rules of the service and of the schema Job share. */}}
+{{/* Egress rules that the service and the schema Job share. */}}
 {{- define "player-sessions.egress" -}}
 # DNS, wherever it is: a node-local cache has no labels
 - ports:
@@ -143,17 +143,17 @@ PLAYER_SESSIONS_CASSANDRA_TLS_KEY_FILE: /etc/player-sessions/tls/tls.key
 {{- .Values.autoscaling.enabled | ternary .Values.autoscaling.minReplicas .Values.replicaCount }}
 {{- end }}
 
-{{/* Of what the schema Job needs: where it is a hook, these come before it. */}}
+{{/* Annotations of what the schema Job needs. If the Job is a hook, these objects are created before it. */}}
 {{- define "player-sessions.schemaHook" -}}
 helm.sh/hook: pre-install,pre-upgrade
 helm.sh/hook-weight: "-5"
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
 
-{{/* All settings of the service: a YAML map, and what the pods' checksum is taken of. */}}
+{{/* All settings of the service: a YAML map. The pods' checksum is computed from it. */}}
 {{- define "player-sessions.settings" -}}
 {{ include "player-sessions.sharedSettings" . }}
-PLAYER_SESSIONS_HTTP_HOST: 0.0.0.0
+PLAYER_SESSIONS_HTTP_HOST: {{ join "," .Values.service.listen | quote }}
 PLAYER_SESSIONS_HTTP_PORT: "8080"
 PLAYER_SESSIONS_OPERATIONS_PORT: {{ .Values.service.operationsPort | quote }}
 PLAYER_SESSIONS_CASSANDRA_USERNAME: {{ .Values.cassandra.role | quote }}
@@ -162,10 +162,13 @@ PLAYER_SESSIONS_AUTH: {{ .Values.auth.enabled | ternary "auto" "off" | quote }}
 {{- if .Values.auth.enabled }}
 PLAYER_SESSIONS_KEYS_FILE: /etc/player-sessions/keys/keys
 {{- end }}
+{{- with .Values.cors.origins }}
+PLAYER_SESSIONS_CORS_ORIGINS: {{ join "," . | quote }}
+{{- end }}
 PLAYER_SESSIONS_DRAIN_DELAY: {{ printf "%vs" .Values.drain.delaySeconds }}
 PLAYER_SESSIONS_DRAIN_TIMEOUT: {{ printf "%vs" .Values.drain.timeoutSeconds }}
 {{- range $name, $value := .Values.config }}
-{{- /* toJson, since a number prints as 1e+06 */}}
+{{- /* toJson, because a number would print as 1e+06 */}}
 PLAYER_SESSIONS_{{ $name }}: {{ kindIs "string" $value | ternary $value (toJson $value) | quote }}
 {{- end }}
 {{- with .Values.tracing.endpoint }}

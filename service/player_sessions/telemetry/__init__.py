@@ -1,4 +1,4 @@
-"""What the service says about itself: `metrics`, `logs` and `traces`, each in one module.
+"""What the service says about itself: metrics, logs and traces.
 
-Only here are prometheus_client, structlog and opentelemetry known.
+This is the only room that knows prometheus_client, structlog and opentelemetry.
 """

@@ -1,7 +1,7 @@
-"""The form of the log: one JSON object per line, or readable on a terminal.
+"""The log: one JSON object per line, or readable text on a terminal.
 
-Each line of a request carries its request and trace id. The level can be changed while the process
-runs, and what a client can cause at will is limited to a few lines a second.
+Each line of a request carries the request's ids. Lines that a client can cause at will are limited
+to a few per second.
 """
 
 from __future__ import annotations
@@ -16,24 +16,15 @@ from typing import Any
 import structlog
 
 from player_sessions.telemetry import metrics
-from player_sessions.telemetry.traces import ids
+from player_sessions.telemetry.request_ids import ids
 
 _Event = MutableMapping[str, Any]
 log: Any = structlog.get_logger()
 _level = logging.INFO
 
 
-def set_level(level: str) -> None:
-    """From now on; at DEBUG the libraries are heard as well, and each request has a line."""
-    global _level
-    _level = logging.getLevelNamesMapping()[level]
-    logging.getLogger().setLevel(_level if debugging() else max(logging.WARNING, _level))
-    # A lost node is said by us; a malformed request, which anyone may send, by its 400 alone.
-    for library in ("cassandra", "uvicorn"):
-        logging.getLogger(library).setLevel(_level if debugging() else logging.ERROR)
-
-
 def debugging() -> bool:
+    """Return whether the level is DEBUG, at which each request has a line."""
     return _level <= logging.DEBUG
 
 
@@ -53,13 +44,18 @@ def configure(level: str, form: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(output),
         cache_logger_on_first_use=True,
     )
-    # The libraries' own log records take the same way out.
+    # The log records of the libraries are written in the same form.
     handler = logging.StreamHandler(output)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared)
     )
     logging.basicConfig(handlers=[handler], force=True)
-    set_level(level)
+    global _level
+    _level = logging.getLevelNamesMapping()[level]
+    logging.getLogger().setLevel(_level if debugging() else max(logging.WARNING, _level))
+    # We log a lost node ourselves, and a malformed request, which anyone may send, gets a 400 only.
+    for library in ("cassandra", "uvicorn"):
+        logging.getLogger(library).setLevel(_level if debugging() else logging.ERROR)
 
 
 def _filter(_: Any, method: str, event: _Event) -> _Event:
@@ -69,26 +65,26 @@ def _filter(_: Any, method: str, event: _Event) -> _Event:
 
 
 def _add_ids(_: Any, __: str, event: _Event) -> _Event:
-    """Those of the request in whose task the line is written, if there is one."""
+    """Add the ids of the request that the current task serves, if it serves one."""
     event.update(ids())
     return event
 
 
 class _Output:
-    """Standard error. It may be a full disk: the line is lost then, and the service goes on."""
+    """Standard error. When it cannot be written (a full disk), lines are lost and counted."""
 
     def write(self, line: str) -> None:
-        try:  # past sys.stderr, which would keep the line and fail again when the process ends
+        try:  # sys.stderr would keep the line and fail again when the process ends
             os.write(2, line.encode(errors="backslashreplace"))
         except OSError:
             metrics.LINES_SUPPRESSED.inc()
 
     def flush(self) -> None:
-        """Nothing is kept."""
+        """Do nothing, since every line is written at once."""
 
 
 class Limited:
-    """At most `per_second` lines, and the same number in a burst; then it says how many it left."""
+    """Writes at most `per_second` lines, also in a burst, and says later how many it left out."""
 
     def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_second = per_second
@@ -97,6 +93,7 @@ class Limited:
         self._left_out = 0
 
     def __call__(self, write: Callable[..., None], event: str, **fields: Any) -> None:
+        """Write a line with `write`, such as `log.info`, unless there were too many of late."""
         now = self._clock()
         gained = (now - self._at) * self._per_second
         self._allowed, self._at = min(self._per_second, self._allowed + gained), now

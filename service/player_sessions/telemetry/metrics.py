@@ -6,74 +6,38 @@ all exist from the start, so that a rate begins at 0 and no request can add a se
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from itertools import accumulate, product
+from collections.abc import Sequence
+from itertools import product
 from typing import TypeVar
 
 from prometheus_client import REGISTRY as REGISTRY
 from prometheus_client import Counter, Gauge, disable_created_metrics, generate_latest
-from prometheus_client.core import HistogramMetricFamily
-from prometheus_client.registry import Collector
 
 from player_sessions import __version__
-from player_sessions.events import BATCH_SIZE, EVENT_REASONS, INVALID_BATCH, INVALID_JSON
+from player_sessions.rules import reasons
+from player_sessions.telemetry.histogram import Histogram
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _PREFIX = "player_sessions_"
-_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _ROWS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+_COUNT_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_EVENTS = (*range(1, 11), 20, 50, 100, 200, 500)
 _LAGS = (1, 5, 30, 60, 300, 900, 3600, 6 * 3600, 86400, 7 * 86400, 30 * 86400, 365 * 86400)
 
 ROUTES = (
     "POST /v1/events",
+    "GET /v1/players/{player_id}",
     "GET /v1/players/{player_id}/sessions",
+    "GET /v1/countries/starts",
+    "DELETE /v1/players/{player_id}",
+    "GET /v1/players/{player_id}/sessions/{session_id}",
     "POST /",
     "GET /",
     "other",
 )
 STATUSES = (200, 204, 400, 401, 403, 404, 405, 408, 413, 415, 422, 500, 503, "other")
-
-
-class Tally:
-    """One series of a histogram, for one thread: without prometheus-client's lock, a fifth of its
-    time for each observation."""
-
-    __slots__ = ("_bounds", "counts", "sum")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self._bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
-
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self._bounds, value)] += 1
-        self.sum += value
-
-
-class Histogram(Collector):
-    """All series of a histogram, by the value of its one label, or under "" without a label."""
-
-    def __init__(self, name: str, text: str, bounds: Sequence[float], **labels: _Labels) -> None:
-        self._name, self._text = name, text
-        self._bounds = tuple(bounds)
-        self._label = next(iter(labels), None)
-        values = labels[self._label] if self._label else ("",)
-        self._series = {value: Tally(self._bounds) for value in values}
-
-    def labels(self, value: str = "") -> Tally:
-        return self._series[value]
-
-    def collect(self) -> Iterator[HistogramMetricFamily]:
-        family = HistogramMetricFamily(
-            self._name, self._text, labels=[self._label] if self._label else []
-        )
-        bounds = [*(f"{float(bound)}" for bound in self._bounds), "+Inf"]
-        for value, tally in self._series.items():
-            buckets = list(zip(bounds, accumulate(tally.counts), strict=True))
-            family.add_metric([value] if self._label else [], buckets, tally.sum)
-        yield family
 
 
 _Labels = tuple[str, ...]
@@ -99,7 +63,7 @@ def _histogram(
 
 
 def _register(metric: _Metric, name: str, unit: str, labels: dict[str, _Labels]) -> _Metric:
-    """With its unit noted and all its children made."""
+    """Note the metric's unit and make its series for every combination of label values."""
     _units[_PREFIX + name] = unit
     for values in product(*labels.values()) if labels else ():
         metric.labels(*values)
@@ -117,118 +81,173 @@ REQUESTS = _counter(
 REQUEST_SECONDS = _histogram(
     "request_duration_seconds",
     "seconds",
-    "From the request's head to the answer's end.",
-    _SECONDS,
+    "Time from a request's head to the end of its answer.",
+    SECONDS,
     route=ROUTES,
 )
 IN_FLIGHT = _gauge(
     "requests_in_flight",
     "requests",
-    "Requests between head and answer.",
+    "Requests whose answer is not finished.",
     operation=("write", "read"),
 )
 SHED = _counter(
     "shed",
     "requests",
-    "Requests and connections answered with 503 to keep the others' latency, by reason.",
-    reason=("overloaded", "queue-full", "too-many-reads", "too-many-connections", "not-ready"),
+    "Requests and connections that got 503 because there were too many, by reason.",
+    reason=reasons.names(reasons.OF_SHEDDING),
 )
 DENIED = _counter(
     "denied",
     "requests",
-    "Requests without a valid key or scope.",
-    reason=("unauthorized", "forbidden"),
+    "Requests refused because their key or its scope was not valid.",
+    reason=reasons.names(reasons.OF_ACCESS),
 )
 CONNECTIONS = _gauge("connections", "connections", "Open HTTP connections.")
+# Why a connection is closed without an answer.
+HEAD_TIMEOUT, WRITE_TIMEOUT, IDLE, STOP = "head-timeout", "write-timeout", "idle", "stop"
 CUT = _counter(
     "connections_cut",
     "connections",
-    "Connections that were closed on a client, by reason.",
-    reason=("head-timeout", "body-timeout", "idle"),
+    "Connections that the service closed because the client was too slow, broke a rule of HTTP,"
+    " went beyond a limit or was not done when the service had to stop, by reason.",
+    reason=(
+        HEAD_TIMEOUT,
+        reasons.BODY_TIMEOUT.name,
+        WRITE_TIMEOUT,
+        IDLE,
+        STOP,
+        *reasons.names(reasons.OF_CONNECTION),
+    ),
 )
 
 # Events and batches.
 EVENTS = _counter(
     "events",
     "events",
-    "Events by kind and outcome: accepted, or discarded because older than the retention.",
+    "Events by kind and outcome: accepted, or discarded as older than the retention.",
     kind=("start", "end"),
     outcome=("accepted", "discarded"),
 )
 REFUSED = _counter(
     "refused",
     "batches",
-    "Batches that were refused, once for each reason in them.",
-    reason=(INVALID_JSON, INVALID_BATCH, BATCH_SIZE, *EVENT_REASONS),
+    "Refused batches, counted once for each reason in a batch.",
+    reason=reasons.names(
+        (reasons.INVALID_JSON, reasons.INVALID_BATCH, reasons.BATCH_SIZE, *reasons.OF_EVENT)
+    ),
 )
-BATCH_EVENTS = _histogram(
-    "batch_events", "events", "Events in an accepted batch.", tuple(range(1, 11))
+REJECTED = _counter(
+    "rejected_events",
+    "events",
+    "Events that a lenient batch was stored without, counted once for each reason of an event.",
+    reason=reasons.names(reasons.OF_EVENT),
 )
-EVENT_LAG = _histogram("event_lag_seconds", "seconds", "Receipt minus the event's own time.", _LAGS)
+BATCH_EVENTS = _histogram("batch_events", "events", "Events in an accepted batch.", _EVENTS)
+EVENT_LAG = _histogram(
+    "event_lag_seconds", "seconds", "Time of receipt minus the event's own time.", _LAGS
+)
 
-# The writer.
+# Group commits.
 GROUP_ROWS = _histogram("group_commit_rows", "rows", "Rows written by one group commit.", _ROWS)
 QUEUED_ROWS = _gauge("queued_rows", "rows", "Rows that wait for a group commit.")
-QUEUE_AGE = _gauge("queue_age_seconds", "seconds", "How long the oldest of them has waited.")
+QUEUE_AGE = _gauge("queue_age_seconds", "seconds", "How long the oldest waiting row has waited.")
 
 # Reads.
 SESSIONS = _counter("sessions_returned", "sessions", "Sessions returned to readers.")
-INCOMPLETE = _counter("incomplete_ends", "rows", "Ends met by readers whose start is not there.")
+INCOMPLETE = _counter("incomplete_ends", "rows", "Ends without a start that reads met.")
 NEGATIVE = _counter(
     "negative_durations", "sessions", "Sessions listed whose end lies before their start."
+)
+
+# Starts per country.
+COUNTRY_HOURS = _counter(
+    "country_hours",
+    "hours",
+    "Hours of starts per country that requests asked for, by where their counts came from: memory,"
+    " a count kept in Cassandra, or a new count.",
+    kind=("memory", "kept", "counted"),
+)
+COUNTRY_ROWS = _counter(
+    "country_rows_counted", "rows", "Starts that Cassandra counted for new counts per country."
+)
+COUNTRY_SECONDS = _histogram(
+    "country_count_duration_seconds",
+    "seconds",
+    "Time that Cassandra took to count one shard of an hour.",
+    _COUNT_SECONDS,
+)
+
+# Erasures.
+ERASURES = _counter(
+    "erasures",
+    "erasures",
+    "Erasures of players by outcome: done, or failed, so that the client must send them again.",
+    outcome=("done", "failed"),
 )
 
 # Cassandra, as the service sees it.
 STORE_SECONDS = _histogram(
     "store_duration_seconds",
     "seconds",
-    "From sending to Cassandra to its answer, by operation.",
-    _SECONDS,
-    operation=("write", "read"),
+    "Time from sending to Cassandra to its answer, by operation.",
+    SECONDS,
+    operation=("write", "read", "erase"),
 )
 STORE_ERRORS = _counter(
     "store_errors",
     "requests",
-    "Batches and queries that Cassandra failed, by reason.",
-    reason=("store-unavailable", "store-timeout", "store-overloaded", "bug"),
+    "Failed batches and queries, by reason.",
+    reason=(*reasons.names(reasons.OF_STORE), "bug"),
 )
 STORE_EXTRA = _counter(
     "store_extra_requests",
     "requests",
-    "Retries, speculation and splits.",
+    "Retries, speculative requests and splits of batches.",
     kind=("retry", "speculation", "split"),
 )
 DRIVER_CONNECTIONS = _gauge("driver_connections", "connections", "Open connections to Cassandra.")
 DRIVER_NODES = _gauge(
-    "driver_nodes", "nodes", "Nodes of Cassandra, as the driver sees them.", state=("up", "down")
+    "driver_nodes",
+    "nodes",
+    "Nodes of Cassandra that the driver sees as up or down.",
+    state=("up", "down"),
 )
 CLOCK_SKEW = _gauge(
-    "clock_skew_seconds", "seconds", "The service's clock minus a Cassandra node's."
+    "clock_skew_seconds", "seconds", "The service's clock minus the clock of a Cassandra node."
 )
 
 # The process.
-BUILD = _gauge("build_info", "info", "Always 1; its label is the version.", version=(__version__,))
+BUILD = _gauge("build_info", "info", "Always 1; the label is the version.", version=(__version__,))
 BUILD.labels(__version__).set(1)
-READY = _gauge("ready", "0 or 1", "1 once started and not draining.")
+READY = _gauge("ready", "0 or 1", "1 when the service has started and is not draining.")
 DRAINING = _gauge("draining", "0 or 1", "1 from SIGTERM on.")
 SCHEMA_VERSION = _gauge(
-    "schema_version", "number", "Newest migration applied to the database; 0: not known."
+    "schema_version",
+    "number",
+    "Number of the newest migration in the database, or 0 while it is not known.",
 )
 SCHEMA_MISMATCH = _gauge("schema_mismatch", "0 or 1", "1 while the database's schema does not fit.")
-STALLS = _counter("event_loop_stalls", "stalls", "Times the event loop was late by 100 ms or more.")
-SPANS_DROPPED = _counter("spans_dropped", "spans", "Spans lost: the exporter was slow or failed.")
+STALLS = _counter(
+    "event_loop_stalls", "stalls", "How often the event loop was late by 100 ms or more."
+)
+SPANS_DROPPED = _counter(
+    "spans_dropped", "spans", "Spans that were lost because the exporter was slow or failed."
+)
 LINES_SUPPRESSED = _counter(
-    "log_lines_suppressed", "lines", "Log lines left out: above their rate, or not writable."
+    "log_lines_suppressed",
+    "lines",
+    "Log lines left out because of their rate, or because they could not be written.",
 )
 
 
 def exposition() -> bytes:
-    """All metrics in Prometheus' text form."""
+    """Return all metrics in the text format of Prometheus."""
     return generate_latest(REGISTRY)
 
 
 def describe() -> list[tuple[str, str, str, str, str]]:
-    """(name, kind, unit, labels, help) of every metric of ours."""
+    """Return (name, kind, unit, labels, help) of every metric of ours."""
     rows = []
     for metric in REGISTRY.collect():
         if unit := _units.get(metric.name):

@@ -1,7 +1,7 @@
-"""Makes the JSON schemas of this folder from CustomResourceDefinitions, strict and small.
+"""Make the JSON schemas of this folder from CustomResourceDefinitions, strict and small.
 
 Strict: a field that the definition does not know is refused, as the API server refuses it with
-`--validate=strict`. Small: without descriptions, and what occurs twice is written once; the
+`--validate=strict`. Small: descriptions are left out, and repeated parts are written once; the
 K8ssandraCluster goes from 2.4 MB to 50 kB. CEL rules are left out: `kubectl apply
 --dry-run=server` checks those. kubeconform reads these files too: `-schema-location
 'tests/chart/schemas/{{.Group}}_{{.ResourceKind}}_{{.ResourceAPIVersion}}.json'`.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,11 @@ import yaml
 SUBSCHEMA = ("items", "additionalProperties", "not")
 SUBSCHEMAS = ("anyOf", "oneOf", "allOf")
 KEPT = ("type", "required", "enum", "pattern", "minimum", "maximum", "minLength", "maxLength")
-SHARED = 60  # characters from which a repeated schema is worth a name
+SHARED = 60  # minimum length in characters of a repeated schema under $defs
 
 
 def strict(schema: Any) -> Any:
-    """The JSON schema of a structural schema; `true` and `false` stay as they are."""
+    """Return the JSON schema of a structural schema; `true` and `false` stay as they are."""
     if not isinstance(schema, dict):
         return schema
     made = {key: schema[key] for key in KEPT if key in schema}
@@ -39,18 +40,20 @@ def strict(schema: Any) -> Any:
     return made
 
 
+def parts(part: Any) -> Iterator[str]:
+    """Yield the JSON of this part and of every object within it."""
+    if isinstance(part, dict):
+        yield json.dumps(part)
+    for each in part.values() if isinstance(part, dict) else part:
+        if isinstance(each, dict | list):
+            yield from parts(each)
+
+
 def shared(schema: dict[str, Any]) -> dict[str, Any]:
-    """The same schema, in which repeated parts stand under $defs."""
-    seen: Counter[str] = Counter()
+    """Return the same schema with repeated parts under $defs."""
+    seen = Counter(parts(schema))
     names: dict[str, str] = {}
     definitions: dict[str, Any] = {}
-
-    def count(part: Any) -> None:
-        if isinstance(part, dict):
-            seen[json.dumps(part)] += 1
-        for each in part.values() if isinstance(part, dict) else part:
-            if isinstance(each, dict | list):
-                count(each)
 
     def replace(part: Any) -> Any:
         if isinstance(part, list):
@@ -67,7 +70,6 @@ def shared(schema: dict[str, Any]) -> dict[str, Any]:
             definitions[names[text]] = {key: replace(each) for key, each in part.items()}
         return {"$ref": f"#/$defs/{names[text]}"}
 
-    count(schema)
     made = {key: replace(each) for key, each in schema.items()}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made, "$defs": definitions}
 
@@ -79,7 +81,7 @@ def write(definition: Path, folder: Path) -> Path:
     whole["properties"].pop("status", None)
     schema = shared(whole)
     file = folder / f"{spec['group']}_{spec['names']['kind'].lower()}_{version['name']}.json"
-    # A line for each shared part: a new operator shows as a readable difference.
+    # Write a line for each shared part, so that the difference of a new operator is readable.
     file.write_text(
         json.dumps(schema, separators=(",", ":")).replace('},"part', '},\n"part') + "\n"
     )
@@ -89,7 +91,7 @@ def write(definition: Path, folder: Path) -> Path:
 def main() -> None:
     what, _, example = (__doc__ or "").partition("\n\nExample: ")
     parser = argparse.ArgumentParser(
-        description=what.partition("\n")[0], epilog=f"example: {example.strip()}"
+        description=what.partition("\n")[0], epilog=f"Example: {example.strip()}"
     )
     parser.add_argument("definition", nargs="+", type=Path, help="YAML of one definition")
     for definition in parser.parse_args().definition:

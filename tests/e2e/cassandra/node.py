@@ -1,11 +1,18 @@
-"""Process 1 of the stand-in's pod: one node with authentication on, its log on standard error."""
+"""Run one node with authentication as process 1 of the stand-in's pod; log to standard error.
+
+The node takes TLS from clients that have a certificate, and also connections without TLS. At port
+8080, where the operator's image has its management API, a server without routes stands in for it,
+so that the tests of NetworkPolicies find something there that the service must not reach.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from dev.cluster import Cluster
@@ -35,8 +42,20 @@ def main() -> None:
             "rpc_address": "0.0.0.0",
             "broadcast_rpc_address": address,
             "seed_provider": [seed_provider],
+            "client_encryption_options": {
+                "enabled": True,
+                "optional": True,
+                "require_client_auth": True,
+                "store_type": "PKCS12",
+                "keystore": "/tls/keystore.jks",
+                "keystore_password": os.environ["STORES_PASSWORD"],
+                "truststore": "/tls/truststore.jks",
+                "truststore_password": os.environ["STORES_PASSWORD"],
+            },
         },
     )
+    management = ThreadingHTTPServer((address, 8080), BaseHTTPRequestHandler)
+    threading.Thread(target=management.serve_forever, daemon=True).start()
     log = DATA / "node1" / "system.log"
     log.unlink(missing_ok=True)
     try:

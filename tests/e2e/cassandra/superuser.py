@@ -1,7 +1,7 @@
-"""What cass-operator does after a new cluster's pods are ready: make the superuser of the Secret.
+"""Make the superuser of the Secret, as cass-operator does when a new cluster's pods are ready.
 
-It comes LAG_SECONDS after the first answer, as in life: that is what breaks Jobs that do not retry.
-Runs in the service's image, for its driver.
+The superuser appears LAG_SECONDS after the first answer, as in real life; Jobs that do not retry
+fail because of that. This program runs in the service's image, because it needs the driver.
 """
 
 import os
@@ -17,7 +17,7 @@ LAG_SECONDS = 15
 
 
 def login(user: str, password: str) -> Any:
-    """A session, or None where it is refused or nobody answers."""
+    """Return a session, or None if the login is refused or nobody answers."""
     cluster = Cluster([HOST], auth_provider=PlainTextAuthProvider(user, password))
     try:
         return cluster.connect()

@@ -1,0 +1,224 @@
+"""Measure the questions about one player and about countries, each beside a single-row query.
+
+One request is under way at a time, and the kinds take turns, so that the machine disturbs all of
+them alike. The single-row query is a SELECT by its whole key, straight through the driver. HTTP
+alone is an answer of the service that asks nothing of Cassandra. Presence and one session are
+compared with both together. Then a number of starts is stored in the last 24 hours and counted:
+until the first answer, and again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
+
+from cassandra import DriverException
+from cassandra.concurrent import execute_concurrent
+from cassandra.query import BatchStatement, BatchType
+
+from dev.cluster import Cluster, NodeFailed
+from dev.game_events import now_ms
+from dev.toolchain import MissingTool
+from loadtest import command_line
+from loadtest.bench import plain_rows, processes, store
+from loadtest.bench.contenders import SERVICE
+from loadtest.command_line import count, say
+from player_sessions.rules.countries import HOUR_MS
+from player_sessions.rules.events import Start, from_ms
+from player_sessions.store.statements import CQL
+
+KEYSPACE = "lookups"
+SIZES = (20, 1000, 20_000)
+_WARM_UP = 300
+_COUNTRIES = ("FI", "SE", "NO", "DK", "DE", "FR", "US", "BR", "JP", "CN")
+_HOURS = 24
+_PER_BATCH = 100
+
+Ask = Callable[[], Any]
+
+
+class WrongAnswer(Exception):
+    """The service did not answer as it should; the message says what it said."""
+
+
+class Counted(NamedTuple):
+    """How starts were counted: seconds and requests to the first answer, then ms of each answer."""
+
+    starts: int
+    seconds: float
+    requests: int
+    again: list[float]
+
+
+class Client:
+    """A connection to the service, which costs less than `http.client` would."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=60)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        """Return status and body."""
+        self._socket.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        head, end, body = b"", b"", b""
+        while not end:
+            head, end, body = (head + self._socket.recv(1 << 16)).partition(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].split(None, 1)[0])
+        while len(body) < length:
+            body += self._socket.recv(1 << 16)
+        return int(head.split(None, 2)[1]), body
+
+    def ok(self, path: str) -> bytes:
+        """Return the body of a 200; raise WrongAnswer."""
+        status, body = self.get(path)
+        if status != 200:
+            raise WrongAnswer(f"{path}: {status} {body.decode(errors='replace')}")
+        return body
+
+
+def measure_players(session: Any, client: Client, rounds: int) -> dict[int, dict[str, float]]:
+    """Return the p50 in ms of each question, for players of each size."""
+    row, found = session.prepare(CQL["start_of_session"].format(KEYSPACE)), {}
+    players = {size: store.write_player(session, size) for size in SIZES}
+    for size, player in players.items():
+        latencies = _taking_turns(_questions(session, row, client, player), rounds)
+        found[size] = {name: statistics.median(each) for name, each in latencies.items()}
+        say(f"  {size:,} sessions: {_shown(found[size])}")
+    return found
+
+
+def _questions(session: Any, row: Any, client: Client, player: str) -> dict[str, Ask]:
+    """Return the questions about a player and their newest session."""
+    page = json.loads(client.ok(f"/v1/players/{player}/sessions?limit=1"))
+    one = page["sessions"][0]["session_id"]
+    key = UUID(player), UUID(one)
+    return {
+        "single-row query": lambda: session.execute(row, key).one(),
+        "HTTP alone": lambda: client.ok("/health/live"),
+        "presence": lambda: client.ok(f"/v1/players/{player}"),
+        "one session": lambda: client.ok(f"/v1/players/{player}/sessions/{one}"),
+    }
+
+
+def _taking_turns(asks: dict[str, Ask], rounds: int) -> dict[str, list[float]]:
+    """Return the latencies in ms of each question, after a warm-up."""
+    latencies: dict[str, list[float]] = {name: [] for name in asks}
+    for number in range(_WARM_UP + rounds):
+        for name, ask in asks.items():
+            begun = time.perf_counter()
+            answer = ask()
+            if answer is None:
+                raise WrongAnswer(f"{name}: no row")
+            if number >= _WARM_UP:
+                latencies[name].append(1000 * (time.perf_counter() - begun))
+    return latencies
+
+
+def _shown(p50s: dict[str, float]) -> str:
+    return ", ".join(f"{name} {ms:.2f} ms" for name, ms in p50s.items())
+
+
+def store_starts(session: Any, starts: int) -> None:
+    """Store the rows by hour of so many starts of the last 24 hours, straight by the driver."""
+    statement, now = plain_rows.prepare(session, KEYSPACE)["start_of_hour"], now_ms()
+    oldest = now - now % HOUR_MS - (_HOURS - 1) * HOUR_MS
+
+    def batches() -> Any:
+        for first in range(0, starts, _PER_BATCH):
+            batch = BatchStatement(BatchType.UNLOGGED)
+            for number in range(first, min(first + _PER_BATCH, starts)):
+                at = oldest + (now - oldest) * number // starts
+                country = _COUNTRIES[number % len(_COUNTRIES)]
+                start = Start(uuid4(), uuid4(), from_ms(at), country)
+                batch.add(statement, plain_rows.rows(start, now)[1].values)
+            yield batch, ()
+
+    for done, _ in execute_concurrent(session, batches(), concurrency=8, results_generator=True):
+        if not done:
+            raise WrongAnswer("starts could not be stored")
+
+
+def measure_starts(client: Client, starts: int, rounds: int) -> Counted:
+    """Count the starts of 24 hours until there is an answer, and then again and again."""
+    path, begun, requests = f"/v1/countries/starts?hours={_HOURS}", time.monotonic(), 1
+    while (answer := client.get(path))[0] == 503:
+        requests += 1
+    seconds, total = time.monotonic() - begun, json.loads(client.ok(path))["total"]
+    if answer[0] != 200 or total < starts:
+        raise WrongAnswer(f"{path}: {answer[0]}, {total} of {starts} starts")
+    latencies = _taking_turns({"starts": lambda: client.ok(path)}, rounds)
+    return Counted(starts, seconds, requests, latencies["starts"])
+
+
+def tables(players: dict[int, dict[str, float]], counted: Counted | None) -> str:
+    """Return what was measured as tables."""
+    lines = [
+        "| sessions | single-row query, p50 ms | HTTP alone | presence | one session |",
+        "|---:|---:|---:|---:|---:|",
+    ]
+    for size, p50s in players.items():
+        row, alone, *lookups = p50s.values()
+        shown = (f"{p50:.2f} ({p50 / (row + alone):.2f} times)" for p50 in lookups)
+        lines.append(f"| {size:,} | {row:.2f} | {alone:.2f} | {' | '.join(shown)} |")
+    if counted is not None:
+        p50, p99 = (statistics.quantiles(counted.again, n=100)[at] for at in (49, 98))
+        lines += [
+            "",
+            "| starts in 24 hours | first answer, s | requests until then | then p50 ms | p99 ms |",
+            "|---:|---:|---:|---:|---:|",
+            f"| {counted.starts:,} | {counted.seconds:.1f} | {counted.requests} | {p50:.1f}"
+            f" | {p99:.1f} |",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def parser() -> argparse.ArgumentParser:
+    made = command_line.parser(
+        "bench.lookups", __doc__, "--starts 100000", "0 everything was measured"
+    )
+    made.add_argument(
+        "--rounds", type=count, default=1000, help="requests of each kind that count (%(default)s)"
+    )
+    made.add_argument(
+        "--starts", type=int, default=1_000_000, help="starts to count, or 0 (%(default)s)"
+    )
+    return made
+
+
+def _main(options: argparse.Namespace) -> int:
+    with (
+        tempfile.TemporaryDirectory(prefix="lookups-") as name,
+        Cluster(Path(name) / "node", relaxed=True) as cluster,
+        ExitStack() as stack,
+    ):
+        environ = processes.variables(cluster, KEYSPACE)
+        session = stack.enter_context(store.opened(environ))
+        service = stack.enter_context(processes.running(SERVICE, environ, Path(name)))
+        client = Client(service.port)
+        players, counted = measure_players(session, client, options.rounds), None
+        if options.starts:
+            say(f"storing {options.starts:,} starts")
+            store_starts(session, options.starts)
+            counted = measure_starts(client, options.starts, min(options.rounds, 300))
+        print(tables(players, counted), end="")
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    errors = (processes.NotReady, WrongAnswer, NodeFailed, MissingTool, DriverException)
+    return command_line.run("lookups", lambda: _main(options), *errors)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Files of events in and out: JSON Lines, restartable."""

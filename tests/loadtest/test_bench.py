@@ -1,0 +1,71 @@
+"""A tiny run of the bench: every contender is measured, and what it stored is looked up."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dev.cluster import Cluster
+from dev.service import SUPERUSER, new_keyspace, variables
+from loadtest.bench.__main__ import measure
+from loadtest.bench.options import parser
+from loadtest.progress import Progress
+from tests.loadtest.commands import command
+
+PEER = {"peer"} if shutil.which("go") else set()
+HALF = PEER | {"baseline", "service", "bare"}
+WRITERS = HALF | {"each-event", "traced", "asgi", "driver"}
+READERS = HALF | {"asgi", "driver"}
+
+
+def test_the_bench_measures_every_contender(
+    cassandra: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, plot = tmp_path / "bench.json", tmp_path / "bench.svg"
+    options = parser(None).parse_args(
+        [
+            *("--rounds", "1", "--seconds", "0.05", "--batches", "10", "--connections", "4"),
+            *("--read-sizes", "30", "--pin", "none", "--sampled", "100"),
+            *("--json", str(file), "--plot", str(plot)),
+        ]
+    )
+    environ = variables(cassandra, new_keyspace(), **SUPERUSER)
+    with Progress(1) as progress:
+        assert measure(options, progress, cassandra, environ, tmp_path) == 0
+    output = capsys.readouterr()
+    assert "| expectation |" in output.out
+    assert output.out.count("floor = driver + asgi") == 2  # of writes and of reads
+    assert PEER or "peer is left out: Go is not installed" in output.err
+    assert "100 % of the requests to `traced` were sampled" in output.out
+    assert b"<svg" in plot.read_bytes()
+
+    document = json.loads(file.read_text())
+    assert ("Go" in document["machine"]) == bool(PEER)
+    figures = document["figures"]
+    for scenario, full, half in (
+        ("write-10", WRITERS, HALF | {"each-event"}),
+        ("read-30", READERS, HALF),
+    ):
+        assert of(figures, scenario).keys() == full
+        at_half = of(figures, f"{scenario}-half")
+        assert at_half.keys() == half
+        for name, figure in at_half.items():
+            assert figure["rate"] == of(figures, scenario)[name]["requests_per_second"] / 2
+    assert {f["contender"] for f in figures if f["checked"]} == WRITERS - {"asgi"}
+    assert all(f["per_second"] > 0 and f["server_us"] > 0 and f["p999_ms"] > 0 for f in figures)
+    assert all(f["resident_mib"] > 0 for f in figures if f["contender"] != "driver")
+
+
+def of(figures: list[dict[str, Any]], scenario: str) -> dict[str, dict[str, Any]]:
+    """Return the figures of a scenario by the names of their contenders."""
+    return {f["contender"]: f for f in figures if f["scenario"] == scenario}
+
+
+def test_the_command_says_which_option_is_wrong() -> None:
+    done = command("loadtest.bench", "--contenders", "service,nobody")
+    assert done.returncode == 2
+    assert "nobody is none of baseline, each-event, service" in done.stderr
