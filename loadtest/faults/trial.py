@@ -52,17 +52,29 @@ class Result:
     @property
     def broken(self) -> list[str]:
         """Return the promises that did not hold."""
-        most_gap = DEADLINE + SLACK
+        return self.unsafe + self.late
+
+    @property
+    def unsafe(self) -> list[str]:
+        """Return the broken promises about what was stored and said."""
         checks = {
             "acknowledged events were lost": self.verdict.lost and not self.loses,
             "wrong answers": self.verdict.wrong and not self.loses,
             f"failures other than an honest 503: {self.errors}": set(self.errors) - _HONEST,
+            "the fault had no effect": self.outage and not self.errors,
+        }
+        return [text for text, broken in checks.items() if broken]
+
+    @property
+    def late(self) -> list[str]:
+        """Return the broken promises about times."""
+        most_gap = DEADLINE + SLACK
+        checks = {
             f"an answer took {self.slowest:.1f} s": self.slowest > DEADLINE + SLACK,
             f"back only after {self.back:.1f} s": self.back > BACK,
             f"no service for {max(self.write_gap, self.read_gap):.1f} s": (
                 not self.outage and max(self.write_gap, self.read_gap) > most_gap
             ),
-            "the fault had no effect": self.outage and not self.errors,
         }
         return [text for text, broken in checks.items() if broken]
 

@@ -51,7 +51,9 @@ class Measured:
     capacity: float
     offered: float
     goodput: float
+    accepted_p50: float
     accepted_p99: float
+    surplus_p50: float
     surplus_p99: float
     surplus_share: float
     other_answers: int
@@ -146,7 +148,9 @@ class Run:
             capacity=capacity,
             offered=_BATCH * sum(five.statuses.values()) / five.seconds,
             goodput=_events(five, 200),
+            accepted_p50=five.percentile(200, 0.5),
             accepted_p99=five.percentile(200, 0.99),
+            surplus_p50=five.percentile(503, 0.5),
             surplus_p99=five.percentile(503, 0.99),
             surplus_share=five.count(503) / sum(five.statuses.values()),
             other_answers=others + five.torn + five.without_retry_after,

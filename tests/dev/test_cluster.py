@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
@@ -24,10 +25,10 @@ SCRIPT = ROOT / "dev" / "cluster.py"
 
 def alive(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return state != "Z"
 
 
 def ask(cluster: Cluster, cql: str) -> list[Any]:
@@ -99,7 +100,8 @@ def test_a_node_ends_with_the_command_that_started_it(tmp_path: Path, signum: in
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
-            assert "answers" in process.stderr.readline()
+            said = list(itertools.takewhile(lambda line: "answers" not in line, process.stderr))
+            assert process.poll() is None, said
             (java,) = children(process.pid)
             assert alive(java)
             process.send_signal(signum)

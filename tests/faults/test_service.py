@@ -19,10 +19,12 @@ import httpx
 from dev.cluster import Cluster
 from dev.game_events import end, now_ms, start
 from dev.service import COMMAND, Server, variables, wait_for
+from loadtest.bench.generator import cpu_seconds
 from loadtest.faults.judge import judge
 from loadtest.faults.traffic import Load
 from loadtest.overload.load_loops import open_loop
 from loadtest.overload.proxy import proxy
+from loadtest.own_service import memory_mib
 from tests.batch_load import batches
 
 MEMORY_MIB = 256
@@ -35,14 +37,6 @@ def metric(url: str, series: str) -> float:
         if line.startswith(series + " "):
             return float(line.rpartition(" ")[2])
     raise AssertionError(f"no such series: {series}")
-
-
-def memory_mib(pid: int, what: str = "VmHWM") -> float:
-    """Return a process's resident memory now (VmRSS) or at its highest so far (VmHWM)."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(f"{what}:"):
-            return int(line.split()[1]) / 1024
-    raise AssertionError(what)
 
 
 def works(service: Server) -> bool:
@@ -100,11 +94,6 @@ def test_without_file_descriptors_it_serves_open_connections_and_recovers(
             connection.close()
         wait_for(lambda: httpx.get(f"{service.url}/health/live").is_success, what="new connections")
         assert works(service)
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_a_full_disk_of_the_log_does_not_disturb_clients(cassandra: Cluster, keyspace: str) -> None:
@@ -169,7 +158,7 @@ def test_ten_thousand_idle_connections_leave_room_for_work(
             assert works(service)
             took.append(time.monotonic() - begun)
         assert sorted(took)[len(took) // 2] < 0.5
-        assert memory_mib(service.process.pid) < MEMORY_MIB
+        assert memory_mib(service.process.pid, "VmHWM") < MEMORY_MIB
 
 
 @contextmanager
@@ -203,5 +192,5 @@ def test_five_times_its_capacity_fits_into_256_mib(cassandra: Cluster, keyspace:
             assert set(outcome.statuses) == {200, 503}
             assert outcome.statuses[503] > outcome.statuses[200] > 0
             assert (outcome.torn, outcome.without_retry_after) == (0, 0)
-            assert memory_mib(service.process.pid) < MEMORY_MIB
+            assert memory_mib(service.process.pid, "VmHWM") < MEMORY_MIB
             wait_for(lambda: works(service), what="requests work")

@@ -8,7 +8,6 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import httpx
@@ -17,6 +16,7 @@ import pytest
 from dev.cluster import Cluster
 from dev.game_events import end, now_ms, start
 from dev.service import Server, variables, wait_for
+from loadtest.own_service import memory_mib
 
 HEAD = b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
@@ -226,12 +226,6 @@ def test_a_bomb_is_413_and_is_not_inflated(server: Server, strict: Server) -> No
     before = memory_mib(strict.process.pid, "VmRSS")
     assert post(strict, bomb).status_code == 413
     assert memory_mib(strict.process.pid, "VmHWM") < before + 25
-
-
-def memory_mib(pid: int, field: str) -> float:
-    """Return a process's resident memory now (VmRSS) or at its highest (VmHWM)."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition(f"{field}:")[2].split()[0]) / 1024
 
 
 @pytest.mark.parametrize(

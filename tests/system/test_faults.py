@@ -27,7 +27,7 @@ from dev.service import (
 from tests.system.conftest import KEYSPACE
 
 DEADLINE = 1.0
-SLACK = 1.5  # seconds for a busy machine beyond the deadline
+SLACK = 8.0  # seconds for a busy machine beyond the deadline; without one, 30 s would pass
 
 
 @pytest.fixture
