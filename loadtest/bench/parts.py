@@ -29,7 +29,7 @@ from loadtest.bench.in_process import application, http
 from player_sessions.settings import load
 from player_sessions.store import store
 from player_sessions.store.rows import Inserts
-from player_sessions.telemetry.histogram import Histogram
+from player_sessions.telemetry.tallies import Histogram
 from player_sessions.web import app as api
 from player_sessions.web.context import Context
 from player_sessions.web.middleware import Middleware

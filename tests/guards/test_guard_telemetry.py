@@ -16,11 +16,11 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 OTLP = "service/player_sessions/telemetry/tracing.py relies on this behaviour of OpenTelemetry"
-METRICS = "service/player_sessions/telemetry/histogram.py relies on this in prometheus-client"
+METRICS = "service/player_sessions/telemetry/tallies.py relies on this in prometheus-client"
 LOGS = "service/player_sessions/telemetry/logs.py relies on this behaviour of structlog"
 
 
@@ -80,12 +80,15 @@ def test_all_loggers_of_the_sdk_are_below_one_name() -> None:
     assert isinstance(logging.getLogger("opentelemetry"), logging.Logger), OTLP
 
 
-def test_a_collector_of_ours_makes_a_histogram() -> None:
+def test_a_collector_of_ours_makes_a_histogram_and_a_counter() -> None:
     class Ours(Collector):
         def collect(self) -> Any:
             family = HistogramMetricFamily("own", "text", labels=["of"])
             family.add_metric(["x"], [("1.0", 1), ("+Inf", 3)], 7.0)
             yield family
+            counter = CounterMetricFamily("own_count_of", "text", labels=["of"])
+            counter.add_metric(("x",), 4)
+            yield counter
 
     registry = CollectorRegistry()
     registry.register(Ours())
@@ -94,6 +97,7 @@ def test_a_collector_of_ours_makes_a_histogram() -> None:
     assert 'own_bucket{le="+Inf",of="x"} 3.0' in lines, METRICS
     assert 'own_count{of="x"} 3.0' in lines, METRICS
     assert 'own_sum{of="x"} 7.0' in lines, METRICS
+    assert 'own_count_of_total{of="x"} 4.0' in lines, METRICS
 
 
 def test_a_labelled_series_exists_from_its_first_mention_and_describes_itself() -> None:

@@ -39,8 +39,8 @@ def test_an_erasure_is_shed_as_a_read_is_and_counted_under_its_route() -> None:
             return await client.delete(f"/v1/players/{uuid4().hex}")
 
     counter = metrics.REQUESTS.labels(ROUTE, "503")
-    before = counter._value.get()
+    before = counter.value
     answer = asyncio.run(asked())
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
     assert answer.json()["type"].endswith(":too-many-reads")
-    assert counter._value.get() == before + 1
+    assert counter.value == before + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -14,7 +15,7 @@ import structlog
 from opentelemetry.sdk import environment_variables
 
 from player_sessions.telemetry import logs, metrics, request_ids, tracing
-from player_sessions.telemetry.histogram import Histogram
+from player_sessions.telemetry.tallies import Counter, Histogram
 
 OURS = [m for m in metrics.REGISTRY.collect() if m.name.startswith("player_sessions_")]
 LABELS = {"le", "route", "status", "kind", "outcome", "reason", "operation", "version", "state"}
@@ -61,6 +62,25 @@ def test_our_histogram_says_what_the_librarys_would_say() -> None:
         return {key: value for key, value in found.items() if not key[0].endswith("_created")}
 
     assert samples(ours) == samples(theirs)
+
+
+def test_our_counter_says_what_the_librarys_would_say() -> None:
+    labels = {"kind": ("start", "end"), "outcome": ("good", "bad")}
+    theirs = prometheus_client.Counter("c", "x", list(labels), registry=None)
+    ours = Counter("c", "x", **labels)
+    for values in itertools.product(*labels.values()):
+        theirs.labels(*values)
+    for made in (ours, theirs):
+        made.labels("start", "good").inc()
+        made.labels("end", "bad").inc(3)
+
+    def samples(made: Any) -> list[tuple[str, dict[str, str], float]]:
+        (family,) = made.collect()
+        return [(s.name, s.labels, s.value) for s in family.samples if "_created" not in s.name]
+
+    assert samples(ours) == samples(theirs)
+    with pytest.raises(KeyError):
+        ours.labels("start", "unheard-of")
 
 
 @pytest.fixture

@@ -39,6 +39,9 @@ __all__ = ["Store", "StoreError", "now_ms"]
 _KINDS = ("start", "end")
 _ACCEPTED = {kind: metrics.EVENTS.labels(kind, "accepted") for kind in _KINDS}
 _DISCARDED = {kind: metrics.EVENTS.labels(kind, "discarded") for kind in _KINDS}
+_SESSIONS = metrics.SESSIONS.labels()
+_INCOMPLETE = metrics.INCOMPLETE.labels()
+_NEGATIVE = metrics.NEGATIVE.labels()
 _WRITE_SECONDS = metrics.STORE_SECONDS.labels("write")
 _READ_SECONDS = metrics.STORE_SECONDS.labels("read")
 _BATCH_EVENTS = metrics.BATCH_EVENTS.labels()
@@ -120,9 +123,9 @@ class Store:
         finally:
             self._reads -= 1
         _READ_SECONDS.observe(time.perf_counter() - begun)
-        metrics.SESSIONS.inc(len(page.sessions))
-        metrics.INCOMPLETE.inc(walk.incomplete)
-        metrics.NEGATIVE.inc(walk.negative)
+        _SESSIONS.inc(len(page.sessions))
+        _INCOMPLETE.inc(walk.incomplete)
+        _NEGATIVE.inc(walk.negative)
         return page
 
     async def starts(self, hours: int) -> dict[int, Count]:

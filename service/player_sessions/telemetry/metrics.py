@@ -15,7 +15,7 @@ from prometheus_client import Counter, Gauge, disable_created_metrics, generate_
 
 from player_sessions import __version__
 from player_sessions.rules import reasons
-from player_sessions.telemetry.histogram import Histogram
+from player_sessions.telemetry import tallies
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -42,6 +42,7 @@ STATUSES = (200, 204, 400, 401, 403, 404, 405, 408, 413, 415, 422, 500, 503, "ot
 
 _Labels = tuple[str, ...]
 _Metric = TypeVar("_Metric", Counter, Gauge)
+_Tallied = TypeVar("_Tallied", tallies.Counter, tallies.Histogram)
 _units: dict[str, str] = {}
 
 
@@ -53,13 +54,22 @@ def _gauge(name: str, unit: str, text: str, **labels: _Labels) -> Gauge:
     return _register(Gauge(_PREFIX + name, text, list(labels)), name, unit, labels)
 
 
+def _hot_counter(name: str, unit: str, text: str, **labels: _Labels) -> tallies.Counter:
+    """Make a counter of what each request counts; only the thread of the event loop may do so."""
+    return _tallied(tallies.Counter(_PREFIX + name, text, **labels), name, unit)
+
+
 def _histogram(
     name: str, unit: str, text: str, bounds: Sequence[float], **labels: _Labels
-) -> Histogram:
-    made = Histogram(_PREFIX + name, text, bounds, **labels)
-    REGISTRY.register(made)
+) -> tallies.Histogram:
+    return _tallied(tallies.Histogram(_PREFIX + name, text, bounds, **labels), name, unit)
+
+
+def _tallied(metric: _Tallied, name: str, unit: str) -> _Tallied:
+    """Register a metric that makes its series itself, and note its unit."""
+    REGISTRY.register(metric)
     _units[_PREFIX + name] = unit
-    return made
+    return metric
 
 
 def _register(metric: _Metric, name: str, unit: str, labels: dict[str, _Labels]) -> _Metric:
@@ -71,7 +81,7 @@ def _register(metric: _Metric, name: str, unit: str, labels: dict[str, _Labels])
 
 
 # Requests.
-REQUESTS = _counter(
+REQUESTS = _hot_counter(
     "requests",
     "requests",
     "Requests by route and status.",
@@ -122,7 +132,7 @@ CUT = _counter(
 )
 
 # Events and batches.
-EVENTS = _counter(
+EVENTS = _hot_counter(
     "events",
     "events",
     "Events by kind and outcome: accepted, or discarded as older than the retention.",
@@ -154,9 +164,9 @@ QUEUED_ROWS = _gauge("queued_rows", "rows", "Rows that wait for a group commit."
 QUEUE_AGE = _gauge("queue_age_seconds", "seconds", "How long the oldest waiting row has waited.")
 
 # Reads.
-SESSIONS = _counter("sessions_returned", "sessions", "Sessions returned to readers.")
-INCOMPLETE = _counter("incomplete_ends", "rows", "Ends without a start that reads met.")
-NEGATIVE = _counter(
+SESSIONS = _hot_counter("sessions_returned", "sessions", "Sessions returned to readers.")
+INCOMPLETE = _hot_counter("incomplete_ends", "rows", "Ends without a start that reads met.")
+NEGATIVE = _hot_counter(
     "negative_durations", "sessions", "Sessions listed whose end lies before their start."
 )
 

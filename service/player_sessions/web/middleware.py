@@ -79,7 +79,8 @@ class Middleware:
         more = () if self._cors is None else self._cors.headers(scope)
         is_head = scope["method"] == "HEAD"
         method = "GET" if is_head else scope["method"]
-        path = scope["path"] = _routed_path(scope)
+        encoded = b"%" in scope["raw_path"]
+        path = scope["path"] = _routed_path(scope) if encoded else scope["path"]
         query, headers = scope["query_string"], scope["headers"]
         operation, route, app = self._find(method, path, query, headers)
         if reason := context.store.surplus(operation):
@@ -149,15 +150,13 @@ class Middleware:
 
 
 def _routed_path(scope: Any) -> str:
-    """Return the path by which a request is routed.
+    """Return the path by which a request with an encoded path is routed.
 
     uvicorn decodes a whole path, so `%2F` in a player id would become a slash. Under `/v1/players`
     each segment is therefore encoded again, and the handler decodes the id.
     """
-    path: str = scope["path"]
     raw: bytes = scope["raw_path"]
-    if b"%" not in raw:
-        return path
     parts = [quote_from_bytes(unquote_to_bytes(part), "") for part in raw.split(b"/")]
     named = [part for part in parts if part]
+    path: str = scope["path"]
     return "/".join(parts) if named[:2] == ["v1", "players"] else path

@@ -33,7 +33,7 @@ def too_large(max_bytes: int) -> Refused:
 
 def check_host(headers: Headers, parser: HttpRequestParser) -> None:
     """Raise Refused unless there is one `Host`; HTTP/1.0 may leave it out (RFC 9112, 3.2)."""
-    hosts = len([name for name, _ in headers if name == b"host"])
+    hosts = [name for name, _ in headers].count(b"host")
     if hosts != 1 and (hosts or parser.get_http_version() != "1.0"):
         raise Refused(MALFORMED_REQUEST, f"a request has one Host, not {hosts}")
 

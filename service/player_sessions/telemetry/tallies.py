@@ -1,13 +1,42 @@
-"""A histogram for one thread, since prometheus-client's takes a lock for each observation."""
+"""A counter and a histogram for one thread, since prometheus-client's take a lock each time."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, product
 
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
+
+
+class Count:
+    """One series of a counter, for one thread."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0
+
+    def inc(self, amount: int = 1) -> None:
+        self.value += amount
+
+
+class Counter(Collector):
+    """All series of a counter, by the values of its labels."""
+
+    def __init__(self, name: str, text: str, **labels: tuple[str, ...]) -> None:
+        self._name, self._text, self._names = name, text, list(labels)
+        self._series = {values: Count() for values in product(*labels.values())}
+
+    def labels(self, *values: str) -> Count:
+        return self._series[values]
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        family = CounterMetricFamily(self._name, self._text, labels=self._names)
+        for values, count in self._series.items():
+            family.add_metric(values, count.value)
+        yield family
 
 
 class Tally:
