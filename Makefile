@@ -30,9 +30,11 @@ UNIT = tests/unit tests/property tests/soak tests/faults/test_checker.py \
 unit: $(DEV) ## The tests that need no Cassandra and no browser: seconds
 	$(BIN)/pytest -q $(UNIT) $(wildcard tests/guards)
 
-coverage: $(DEV) tools ## All tests against a real Cassandra, with coverage
+# Each worker has a Cassandra of its own, which takes a core at times and 1 GiB of memory.
+WORKERS ?= 2
+coverage: $(DEV) tools ## All tests against real Cassandras, with coverage; WORKERS=2 at once
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 

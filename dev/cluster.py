@@ -144,9 +144,8 @@ class Cluster:
         self.yaml = yaml or {}
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._held: contextlib.ExitStack | None = None
-        ports = self._known_ports() or _free_ports(3)
-        self.native_port = native_port or ports[0]
-        self._storage_port, self._jmx_port = ports[1], ports[2]
+        self._fixed_port = native_port
+        self._ports = self._known_ports() or _free_ports(3)  # of CQL, of the nodes, of JMX
 
     def __enter__(self) -> Cluster:
         self.start()
@@ -159,6 +158,11 @@ class Cluster:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+
+    @property
+    def native_port(self) -> int:
+        """The port of CQL, which is settled once the cluster has started."""
+        return self._fixed_port or self._ports[0]
 
     @property
     def addresses(self) -> list[str]:
@@ -211,7 +215,7 @@ class Cluster:
                     f"-Dcassandra-rackdc.properties=file://{base / 'rackdc.properties'}",
                     f"-Dcassandra.storagedir={base}",
                     f"-Dcassandra.logdir={base}",
-                    f"-Dcassandra.jmx.local.port={self._jmx_port + node - 1}",
+                    f"-Dcassandra.jmx.local.port={self._ports[2] + node - 1}",
                     f"-Dlogback.configurationFile={base / 'logback.xml'}",
                     *("-cp", f"{jars}/*", "org.apache.cassandra.service.CassandraDaemon"),
                 ],
@@ -223,9 +227,7 @@ class Cluster:
                 start_new_session=True,  # on Ctrl-C the owner of the cluster stops the nodes
                 preexec_fn=end_with_parent(os.getpid()),
             )
-        (self.folder / "ports.json").write_text(
-            json.dumps([self.native_port, self._storage_port, self._jmx_port])
-        )
+        (self.folder / "ports.json").write_text(json.dumps([self.native_port, *self._ports[1:]]))
         if wait:
             self.wait_node(node)
 
@@ -290,7 +292,7 @@ class Cluster:
             raise MissingTool(
                 f"nodetool needs a whole Java: {java} lacks the module jdk.naming.rmi"
             )
-        port = str(self._jmx_port + node - 1)
+        port = str(self._ports[2] + node - 1)
         return self._tool("NodeTool", "-h", "127.0.0.1", "-p", port, *arguments)
 
     def sstabledump(self, file: Path) -> str:
@@ -313,11 +315,13 @@ class Cluster:
         ]
 
     def _hold(self) -> None:
-        """Lock the folder for this object, or raise BlockingIOError."""
+        """Lock folder and ports for this object; raise BlockingIOError if the folder is in use."""
         if self._held is None:
-            held = contextlib.ExitStack()
-            held.enter_context(toolchain.locked(self.folder / "lock", wait=False))
-            self._held = held
+            with contextlib.ExitStack() as held:
+                held.enter_context(toolchain.locked(self.folder / "lock", wait=False))
+                while not all(_reserved(port, held) for port in self._ports):
+                    self._ports = _free_ports(3)
+                self._held = held.pop_all()
 
     def _release(self) -> None:
         if self._held is not None:
@@ -359,7 +363,7 @@ class Cluster:
     def _configuration(self, node: int) -> dict[str, Any]:
         base = self.folder / f"node{node}"
         address = self.address(node)
-        seeds = {"seeds": f"{self.address(1)}:{self._storage_port}"}
+        seeds = {"seeds": f"{self.address(1)}:{self._ports[1]}"}
         return {
             "cluster_name": "player-sessions",
             "num_tokens": 1,
@@ -376,7 +380,7 @@ class Cluster:
             "listen_address": address,
             "rpc_address": address,
             "broadcast_rpc_address": self.public_address(node),
-            "storage_port": self._storage_port,
+            "storage_port": self._ports[1],
             "native_transport_port": self.native_port,
             "data_file_directories": [str(base / "data")],
             "commitlog_directory": str(base / "commitlog"),
@@ -441,6 +445,20 @@ def _free_ports(count: int) -> list[int]:
         if port not in ports and all(_is_free("127.0.0.1", port + n) for n in range(20)):
             ports.append(port)
     return ports
+
+
+def _reserved(port: int, held: contextlib.ExitStack) -> bool:
+    """Reserve a port among clusters until `held` ends; return False when another cluster has it.
+
+    The sign is the UDP port of the same number, which Cassandra does not use: a node binds its own
+    ports only seconds after they were chosen.
+    """
+    sign = held.enter_context(socket.socket(type=socket.SOCK_DGRAM))
+    try:
+        sign.bind(("127.0.0.1", port))
+    except OSError:
+        return False
+    return True
 
 
 def _is_free(address: str, port: int) -> bool:

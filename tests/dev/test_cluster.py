@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dev import toolchain
-from dev.cluster import Cluster, NodeFailed
+from dev.cluster import STOP_SECONDS, Cluster, NodeFailed
 from dev.service import wait_for
 from player_sessions.store.cluster import build_cluster
 from tests.support import settings_of
@@ -79,6 +79,22 @@ def test_a_taken_port_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             Cluster(tmp_path, native_port=port).start()
 
 
+def test_a_cluster_takes_other_ports_than_one_that_is_about_to_start(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+        (folder / "ports.json").write_text("[20000, 20020, 20040]")
+    starting, later = Cluster(first), Cluster(second)
+    assert starting.native_port == later.native_port
+    try:
+        starting._hold()
+        later._hold()
+        assert starting.native_port != later.native_port
+    finally:
+        starting.stop()
+        later.stop()
+
+
 def test_a_node_that_does_not_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
     with pytest.raises(NodeFailed, match="nonsense"):
         Cluster(tmp_path, yaml={"nonsense": 1}).start()
@@ -105,7 +121,7 @@ def test_a_node_ends_with_the_command_that_started_it(tmp_path: Path, signum: in
             (java,) = children(process.pid)
             assert alive(java)
             process.send_signal(signum)
-            wait_for(lambda: not alive(java), what="Cassandra has ended")
+            wait_for(lambda: not alive(java), seconds=2 * STOP_SECONDS, what="Cassandra has ended")
             process.wait(30)
         finally:
             process.kill()

@@ -60,13 +60,14 @@ class Run:
 
         wait_for(answers, seconds=90, what="`make run` is ready")
 
-    def members(self) -> list[str]:
-        """Return the command lines of the processes of `make run` that still exist."""
-        found = []
+    def members(self) -> dict[int, str]:
+        """Return the command lines of the processes of `make run` that still exist, by pid."""
+        found = {}
         for path in Path("/proc").glob("[0-9]*/environ"):
             try:
-                if f"HTTP_PORT={self.port}".encode() in path.read_bytes():
-                    found.append((path.parent / "cmdline").read_text().replace("\0", " ")[:80])
+                if f"HTTP_PORT={self.port}\0".encode() in path.read_bytes():
+                    command = (path.parent / "cmdline").read_text().replace("\0", " ")
+                    found[int(path.parent.name)] = command[:80]
             except OSError:
                 continue
         return found
@@ -165,12 +166,7 @@ def import_as_the_readme_shows_it(folder: Path, cassandra_port: str) -> None:
 def test_however_the_launcher_ends_nothing_is_left(home: Path, signum: int) -> None:
     with make_run(home, CASSANDRA_PORT=str(free_port())) as run:
         run.ready()
-        (launcher,) = [
-            int(path.parent.name)
-            for path in Path("/proc").glob("[0-9]*/cmdline")
-            if b"dev/run.py" in path.read_bytes()
-            and f"HTTP_PORT={run.port}".encode() in (path.parent / "environ").read_bytes()
-        ]
+        (launcher,) = [pid for pid, said in run.members().items() if "dev/run.py" in said]
         os.kill(launcher, signum)
         run.process.wait(60)
         wait_for(lambda: not run.members(), what="nothing is left")
