@@ -39,6 +39,6 @@ def tester(folder: Path) -> Path:
     """Make the build context of the tests' image."""
     shutil.copytree(HERE / "tester", folder)
     shutil.copy(ROOT / "pyproject.toml", folder)
-    for name in ("requirements", "service", "dev", "tests"):
+    for name in ("requirements", "service", "dev", "loadtest", "tests"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
