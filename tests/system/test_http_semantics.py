@@ -11,7 +11,9 @@ import pytest
 from dev.game_events import end, now_ms, start
 from dev.service import Server
 
-PLAYER = uuid4().hex
+# The names of tests are the same in each worker of a run, so these ids are fixed.
+PLAYER = "5d0b8a52a5d24d26a9a5f3d1f6b0c7e4"
+SESSION = "c2a9f0a6-63c1-4f6f-9f5e-0b8f6f3f2d11"
 SESSIONS = f"/v1/players/{PLAYER}/sessions"
 BODY = f'{{"player_id": "{PLAYER}", "nick": "gg \\ud83d"}}'
 
@@ -23,7 +25,7 @@ BODY = f'{{"player_id": "{PLAYER}", "nick": "gg \\ud83d"}}'
         SESSIONS,
         f"{SESSIONS}?limit=0",
         f"{SESSIONS}/",
-        f"{SESSIONS}/{uuid4()}",
+        f"{SESSIONS}/{SESSION}",
         "/",
         "/health/live",
         "/health/ready",
@@ -58,7 +60,7 @@ def test_head_is_answered_like_get_without_the_body(server: Server, path: str) -
     [
         f"/v1/players/{PLAYER}",
         SESSIONS,
-        f"{SESSIONS}/{uuid4()}",
+        f"{SESSIONS}/{SESSION}",
         f"{SESSIONS}?limit=0",
         "/v1/players/x/sessions",
         "/v1/players/",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -11,6 +11,7 @@ from dev.game_events import end, iso, now_ms, start
 from dev.service import Server
 
 NOW = now_ms()
+AN_ID = UUID("5d0b8a52-a5d2-4d26-a9a5-f3d1f6b0c7e4")
 
 
 def state(session: Any, **fields: Any) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def test_both_ids_may_be_spelt_in_any_way(server: Server, spelling: str) -> None
 
 
 @pytest.mark.parametrize(
-    "session", ["x", "1", f"{uuid4()}0", f"{uuid4().hex[:-1]}", "%00", f"{uuid4()}%0A", "null"]
+    "session", ["x", "1", f"{AN_ID}0", AN_ID.hex[:-1], "%00", f"{AN_ID}%0A", "null"]
 )
 def test_a_session_id_that_is_no_uuid_is_a_bad_parameter(server: Server, session: str) -> None:
     answer = server.http.get(f"/v1/players/{uuid4().hex}/sessions/{session}")
@@ -63,8 +64,8 @@ def test_a_session_id_that_is_no_uuid_is_a_bad_parameter(server: Server, session
     assert "session_id" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("player", ["null", "x" * 129, f"{uuid4().hex}%0A"])
-@pytest.mark.parametrize("below", ["", "/sessions", f"/sessions/{uuid4()}"])
+@pytest.mark.parametrize("player", ["null", "x" * 129, f"{AN_ID.hex}%0A"])
+@pytest.mark.parametrize("below", ["", "/sessions", f"/sessions/{AN_ID}"])
 def test_a_player_id_that_is_none_is_a_bad_parameter(
     server: Server, player: str, below: str
 ) -> None:
