@@ -113,10 +113,10 @@ ROWS: dict[str, list[Panel]] = {
         graph("Hours asked, by kind of count", "cps",
               "Where the counts came from: memory, a count kept in Cassandra, or a new count.",
               (per_second("country_hours_total", "kind"), "{{kind}}")),
-        graph("Rows counted", "cps", "Starts that Cassandra counted for new counts.",
-              (per_second("country_rows_counted_total"), "rows")),
+        graph("Rows read", "cps", "Rows that new counts read: the starts of a group commit each.",
+              (per_second("country_rows_read_total"), "rows")),
         graph("Counts at once", "none",
-              "How many shards of hours Cassandra was counting on average, of all instances.",
+              "How many shards of hours were being counted on average, by all instances.",
               (per_second("country_count_duration_seconds_sum"), "counts")),
     ],
     "Cassandra, as the service sees it": [

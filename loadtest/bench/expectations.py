@@ -64,6 +64,10 @@ def _writes() -> list[_Bar]:
     batches = _Ratio("server CPU per event in 10-event batches", "write-10", "server_us")
     rate = _Ratio("events per second in 10-event batches", "write-10", "per_second")
     single = _Ratio("server CPU per event in single-event requests", "write-1", "server_us")
+    cassandra = _Ratio("Cassandra CPU per event in 10-event batches", "write-10", "cassandra_us")
+    single_cassandra = _Ratio(
+        "Cassandra CPU per event in single-event requests", "write-1", "cassandra_us"
+    )
     single_rate = _Ratio("single-event requests per second", "write-1", "per_second")
     return [
         batches.of("baseline", "service", least=20),
@@ -76,6 +80,8 @@ def _writes() -> list[_Bar]:
         batches.of("traced", "service", most=1.05),
         batches.of("service", "other"),
         single.of("service", "other"),
+        cassandra.of("service", "other"),
+        single_cassandra.of("service", "other"),
     ]
 
 

@@ -24,7 +24,6 @@ from uuid import UUID, uuid4
 
 from cassandra import DriverException
 from cassandra.concurrent import execute_concurrent
-from cassandra.query import BatchStatement, BatchType
 
 from dev.cluster import Cluster, NodeFailed
 from dev.game_events import now_ms
@@ -35,6 +34,8 @@ from loadtest.bench.contenders import SERVICE
 from loadtest.command_line import count, say
 from player_sessions.rules.countries import HOUR_MS
 from player_sessions.rules.events import Start, from_ms
+from player_sessions.settings import Settings
+from player_sessions.store.rows import Inserts, Row, RowsProtocol
 from player_sessions.store.statements import CQL
 
 KEYSPACE = "lookups"
@@ -42,7 +43,7 @@ SIZES = (20, 1000, 20_000)
 _WARM_UP = 300
 _COUNTRIES = ("FI", "SE", "NO", "DK", "DE", "FR", "US", "BR", "JP", "CN")
 _HOURS = 24
-_PER_BATCH = 100
+_PER_BATCH = 50
 
 Ask = Callable[[], Any]
 
@@ -129,23 +130,26 @@ def _shown(p50s: dict[str, float]) -> str:
 
 
 def store_starts(session: Any, starts: int) -> None:
-    """Store the rows by hour of so many starts of the last 24 hours, straight by the driver."""
-    statement, now = plain_rows.prepare(session, KEYSPACE)["start_of_hour"], now_ms()
+    """Store so many starts of the last 24 hours, in the group commits of a busy service."""
+    inserts, now = Inserts(plain_rows.prepare(session, KEYSPACE), Settings()), now_ms()
     oldest = now - now % HOUR_MS - (_HOURS - 1) * HOUR_MS
 
     def batches() -> Any:
         for first in range(0, starts, _PER_BATCH):
-            batch = BatchStatement(BatchType.UNLOGGED)
+            rows: list[Row] = []
             for number in range(first, min(first + _PER_BATCH, starts)):
                 at = oldest + (now - oldest) * number // starts
                 country = _COUNTRIES[number % len(_COUNTRIES)]
-                start = Start(uuid4(), uuid4(), from_ms(at), country)
-                batch.add(statement, plain_rows.rows(start, now)[1].values)
-            yield batch, ()
+                rows += inserts.rows(Start(uuid4(), uuid4(), from_ms(at), country), at, now)
+            yield inserts.batch(inserts.joined(rows, now), b""), ()
 
-    for done, _ in execute_concurrent(session, batches(), concurrency=8, results_generator=True):
-        if not done:
-            raise WrongAnswer("starts could not be stored")
+    plain, session.client_protocol_handler = session.client_protocol_handler, RowsProtocol
+    try:
+        for done, _ in execute_concurrent(session, batches(), 8, results_generator=True):
+            if not done:
+                raise WrongAnswer("starts could not be stored")
+    finally:
+        session.client_protocol_handler = plain
 
 
 def measure_starts(client: Client, starts: int, rounds: int) -> Counted:

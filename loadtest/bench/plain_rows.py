@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from os import urandom
 from typing import Any, NamedTuple
+from uuid import UUID
 
-from player_sessions.rules.countries import HOUR_MS
+from player_sessions.rules.countries import COUNTRIES, HOUR_MS
 from player_sessions.rules.events import Event, Start
 from player_sessions.settings import Settings
-from player_sessions.store.rows import start_key
+from player_sessions.store.hour_rows import packed_keys, shard_of, start_key
 from player_sessions.store.statements import CQL
 
-STATEMENTS = ("start", "start_of_hour", "end")
+STATEMENTS = ("start", "starts_of_hour", "end")
 _SETTINGS = Settings()
 _RETENTION_MS = _SETTINGS.retention_ms
 _COUNTRY_RETENTION_MS = _SETTINGS.country_hours * HOUR_MS
@@ -29,7 +31,10 @@ def prepare(session: Any, keyspace: str) -> dict[str, Any]:
 
 
 def rows(event: Event, now: int) -> list[Row]:
-    """Return the rows of an event at the default settings; none if the event is too old."""
+    """Return the rows of an event at the default settings; none if the event is too old.
+
+    A start has a row of its own among the starts of its hour, as in a group commit of one event.
+    """
     at, player, session = event.at_ms, event.player_id, event.session_id
     ttl = _seconds_until(at + _RETENTION_MS, now)
     if ttl <= 0:
@@ -37,20 +42,23 @@ def rows(event: Event, now: int) -> list[Row]:
     if not isinstance(event, Start):
         return [Row("end", (player, event.ts, session, ttl, at * 1000))]
     country = event.country
-    stamp = at * 1000 + (ord(country[0]) - ord("A")) * 26 + ord(country[1]) - ord("A")
+    stamp = at * 1000 + COUNTRIES.index(country)
     latest = event.ts, session, country
     made = [Row("start", (player, event.ts, session, country, latest, ttl, stamp))]
     ttl = _seconds_until(at + _COUNTRY_RETENTION_MS, now)
     if ttl > 0:
-        made.append(Row("start_of_hour", (*hour_key(event), ttl, stamp)))
+        hour, shard, key = hour_key(event)
+        group_commit = UUID(bytes=urandom(16))
+        values = hour, shard, group_commit, packed_keys([key]), ttl
+        made.append(Row("starts_of_hour", values))
     return made
 
 
-def hour_key(event: Start) -> tuple[int, int, str, int]:
-    """Return the hour, shard, country and key of a start among the starts of its hour."""
-    at = event.at_ms
-    key = start_key(event.player_id.bytes, event.session_id.bytes)
-    return at - at % HOUR_MS, key % _SETTINGS.country_shards, event.country, key
+def hour_key(event: Start) -> tuple[int, int, int]:
+    """Return the hour, the shard and the key of a start among the starts of its hour."""
+    at, country = event.at_ms, COUNTRIES.index(event.country)
+    key = start_key(event.player_id.bytes, event.session_id.bytes, country)
+    return at - at % HOUR_MS, shard_of(key, _SETTINGS.country_shards), key
 
 
 def _seconds_until(expires: int, now: int) -> int:

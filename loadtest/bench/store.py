@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -20,6 +21,7 @@ from dev.service import PREFIX, apply_schema_with
 from dev.toolchain import MissingTool
 from loadtest.bench import plain_rows
 from player_sessions.rules.events import End, Start
+from player_sessions.store.hour_rows import unpacked_keys
 
 _DAYS = 300  # a player's sessions are spread over so many days
 _LENGTH = timedelta(minutes=20)
@@ -28,10 +30,7 @@ _STARTS = (
     "SELECT player_id, session_id, started_at, country, latest FROM session_starts"
     " WHERE player_id = ?"
 )
-_START_OF_HOUR = (
-    "SELECT start_key FROM starts_by_hour"
-    " WHERE hour = ? AND shard = ? AND country = ? AND start_key = ?"
-)
+_KEYS_OF_SHARD = "SELECT start_keys FROM starts_by_hour WHERE hour = ? AND shard = ?"
 
 
 class NotStored(Exception):
@@ -102,11 +101,13 @@ def check_stored(session: Any, name: str, players: Sequence[str], *, all_rows: b
 def _incomplete(session: Any, starts: Sequence[Any]) -> list[tuple[UUID]]:
     """Return the players whose start is not their latest, or not among the starts of its hour."""
     keys = [plain_rows.hour_key(Start(row[0], row[1], row[2], row[3])) for row in starts]
-    of_hour = _rows(session, _START_OF_HOUR, keys)
+    shards = sorted({(hour, shard) for hour, shard, _ in keys})
+    rows = chain.from_iterable(_rows(session, _KEYS_OF_SHARD, shards))
+    of_hours = set(chain.from_iterable(unpacked_keys(row[0]) for row in rows))
     return [
         (player,)
-        for (player, one, at, country, latest), found in zip(starts, of_hour, strict=True)
-        if latest != (at, one, country) or len(found) != 1
+        for (player, one, at, country, latest), (*_, key) in zip(starts, keys, strict=True)
+        if latest != (at, one, country) or key not in of_hours
     ]
 
 

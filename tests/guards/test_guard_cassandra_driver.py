@@ -33,8 +33,9 @@ from player_sessions.rules.events import End, Event, Start, from_ms
 from player_sessions.settings import load
 from player_sessions.store.cluster import build_cluster
 from player_sessions.store.erasure import Deletes
+from player_sessions.store.hour_rows import shard_of, start_key
 from player_sessions.store.loop_connection import LoopConnection
-from player_sessions.store.rows import NOW_IN_SECONDS, RowsProtocol, start_key
+from player_sessions.store.rows import NOW_IN_SECONDS, RowsProtocol
 from tests.support import inserts
 
 ROWS = "service/player_sessions/store/rows.py relies on this"
@@ -76,7 +77,9 @@ class Sent:
         return len(self.frames[-1])
 
 
-def test_a_packed_batch_leaves_a_session_as_the_drivers_own_frame_of_the_same_rows() -> None:
+def test_a_packed_batch_leaves_a_session_as_the_drivers_own_frame_of_the_same_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Compare with what `BatchStatement.add`, `BatchMessage` and `encode_message` make."""
     player, session, packed = (
         UUID(int=1),
@@ -88,7 +91,8 @@ def test_a_packed_batch_leaves_a_session_as_the_drivers_own_frame_of_the_same_ro
         End(player, session, from_ms(NOW + 1)),
     ]
     rows = [row for event in events for row in packed.rows(event, event.at_ms, NOW)]
-    batch = packed.batch(rows, player.bytes)
+    monkeypatch.setattr("player_sessions.store.hour_rows.urandom", bytes)  # of a group commit
+    batch = packed.batch(packed.joined(rows, NOW), player.bytes)
     batch.keyspace = "games"
     sent = Sent()
     sent.session.execute_async(batch, timeout=None, host=sent.host)
@@ -99,16 +103,16 @@ def test_a_packed_batch_leaves_a_session_as_the_drivers_own_frame_of_the_same_ro
     latest = b"".join(len(v).to_bytes(4) + v for v in (at, session.bytes, b"FI"))
     stamp_bytes = struct.pack(">q", stamp + tie)
     start = [player.bytes, at, session.bytes, b"FI", latest, ttl_bytes, stamp_bytes]
-    key = start_key(player.bytes, session.bytes)
+    key = start_key(player.bytes, session.bytes, tie)
     of_hour = [
-        struct.pack(">q", NOW // 3_600_000 * 3_600_000), struct.pack(">h", key % 8), b"FI",
-        struct.pack(">q", key), struct.pack(">i", 86_400), stamp_bytes,
+        struct.pack(">q", NOW // 3_600_000 * 3_600_000), struct.pack(">h", shard_of(key, 8)),
+        bytes(16), key.to_bytes(8), struct.pack(">i", 86_400),
     ]  # fmt: skip
     end_at, end_stamp = struct.pack(">q", NOW + 1), struct.pack(">q", stamp + 1000)
     end = [player.bytes, end_at, session.bytes, struct.pack(">i", ttl + 1), end_stamp]
     (frame,) = sent.frames
     own = BatchMessage(
-        BatchType.UNLOGGED, [(True, query, values) for values in (start, of_hour, end)],
+        BatchType.UNLOGGED, [(True, query, values) for values in (start, end, of_hour)],
         ConsistencyLevel.LOCAL_QUORUM, ConsistencyLevel.LOCAL_SERIAL, 1, "games",
     )  # fmt: skip
     expected = ProtocolHandler.encode_message(own, 7, 5, None, False)

@@ -199,7 +199,7 @@ def test_a_ready_batch_is_the_drivers_own_without_what_our_rows_have_themselves(
         End(UUID(int=1), session, from_ms(NOW + 1)),
     ]
     rows = [row for event in events for row in packed.rows(event, event.at_ms, NOW)]
-    ready = packed.frame(rows, b"player")
+    ready = packed.frame(packed.joined(rows, NOW), b"player")
     statement = ready.statement()
     message = BatchMessage(
         statement.batch_type, statement._statements_and_parameters, ConsistencyLevel.LOCAL_QUORUM

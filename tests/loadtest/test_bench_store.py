@@ -41,7 +41,7 @@ def test_events_with_all_their_rows_pass(session: Any) -> None:
     assert store.check_stored(session, "peer", players, all_rows=True) == 4
 
 
-@pytest.mark.parametrize("absent", ["start", "start_of_hour"])
+@pytest.mark.parametrize("absent", ["start", "starts_of_hour"])
 def test_a_start_that_lacks_a_row_is_noticed(session: Any, absent: str) -> None:
     players = [write(session, a_start()), write(session, a_start(), absent)]
     with pytest.raises(store.NotStored, match=f"peer .* 1 of the 2 looked up.* {players[1]}"):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import pytest
 from cassandra import ConsistencyLevel
 from cassandra.protocol import BatchMessage, ProtocolHandler
 from cassandra.query import BatchStatement, BatchType
@@ -16,14 +17,17 @@ from loadtest.bench import plain_rows
 from player_sessions.rules.events import End, Event, Start, from_ms
 from player_sessions.settings import Settings
 from player_sessions.store.erasure import Deletes
-from player_sessions.store.rows import ROW_BYTES, Inserts, RowsProtocol, packed, start_key
+from player_sessions.store.hour_rows import packed_keys, shard_of, start_key
+from player_sessions.store.packing import packed
+from player_sessions.store.rows import ROW_BYTES, Inserts, RowsProtocol
 from player_sessions.store.statements import CQL
 from tests.store.conftest import RunningStore
 
 YEAR_MS = 365 * DAY_MS
 WEEK_MS = 7 * DAY_MS
 SHARDS = 7
-INSERTS = ("start", "start_of_hour", "end")
+GROUP_COMMIT = uuid4()
+INSERTS = ("start", "starts_of_hour", "end")
 
 
 def frame(batch: BatchStatement, protocol: type[ProtocolHandler]) -> bytes:
@@ -48,7 +52,9 @@ def make(kind: str, at: datetime, country: str | None) -> Event:
     return Start(uuid4(), uuid4(), at, country)
 
 
-def driver_rows(event: Event, now: int) -> dict[str, tuple[Any, ...]]:
+def driver_rows(
+    event: Event, now: int, group_commit: UUID = GROUP_COMMIT
+) -> dict[str, tuple[Any, ...]]:
     """Return the same rows as plain Python values, by the names of their statements."""
     at, player, session = event.at_ms, event.player_id, event.session_id
     ttl = -(-(at + YEAR_MS) // 1000) - now // 1000
@@ -62,10 +68,18 @@ def driver_rows(event: Event, now: int) -> dict[str, tuple[Any, ...]]:
     }
     ttl = -(-(at + WEEK_MS) // 1000) - now // 1000
     if ttl > 0:
-        key = start_key(player.bytes, session.bytes)
+        key = start_key(player.bytes, session.bytes, stamp % 1000)
         hour = from_ms(at // 3_600_000 * 3_600_000)
-        rows["start_of_hour"] = (hour, key % SHARDS, country, key, ttl, stamp)
+        place = hour, shard_of(key, SHARDS)
+        rows["starts_of_hour"] = (*place, group_commit, packed_keys([key]), ttl)
     return rows
+
+
+@pytest.fixture(autouse=True)
+def group_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each group commit the same id."""
+    for module in ("player_sessions.store.hour_rows", "loadtest.bench.plain_rows"):
+        monkeypatch.setattr(f"{module}.urandom", lambda _: GROUP_COMMIT.bytes)
 
 
 def test_packed_rows_make_the_frame_that_binding_makes(
@@ -79,9 +93,10 @@ def test_packed_rows_make_the_frame_that_binding_makes(
     for age in (-1000, 0, 1, 999, 86_400_123, YEAR_MS - 1):
         for kind, country in (("start", "AA"), ("start", "FI"), ("end", None), ("start", "ZZ")):
             event = make(kind, from_ms(now - age), country)
-            packed, values = inserts.rows(event, event.at_ms, now), driver_rows(event, now)
-            assert len(packed) == len(values)
-            rows += packed
+            made = inserts.joined(inserts.rows(event, event.at_ms, now), now)
+            values = driver_rows(event, now)
+            assert len(made) == len(values)
+            rows += made
             for name in values:
                 bound.add(statements[name], values[name])
     assert len(rows) == 6 * 4 + 5 * 3  # all starts but the oldest three have a row of their hour
@@ -101,7 +116,8 @@ def test_the_bench_binds_the_rows_that_are_packed(
         for kind, country in (("start", "AA"), ("start", "ZZ"), ("end", None)):
             event = make(kind, from_ms(now - age), country)
             bound = [statements[name].bind(v) for name, v in plain_rows.rows(event, now)]
-            assert tuple(packed(each) for each in bound) == inserts.rows(event, event.at_ms, now)
+            rows = inserts.rows(event, event.at_ms, now)
+            assert [packed(each) for each in bound] == inserts.joined(rows, now)
             made += len(bound)
     assert made == 6 * 3 + 4 * 2  # all but the oldest, and a row of its hour for a week
 
@@ -109,7 +125,7 @@ def test_the_bench_binds_the_rows_that_are_packed(
 def test_packed_deletions_make_the_frame_that_binding_makes(
     store: RunningStore, superuser: Any, keyspace: str
 ) -> None:
-    names = ("start", "start_of_hour", "end", "erase_starts", "erase_ends")
+    names = ("start", "starts_of_hour", "end", "erase_starts", "erase_ends")
     prepared = {name: superuser.prepare(CQL[name].format(keyspace)) for name in names}
     inserts = Inserts(prepared, Settings())
     player, through = uuid4(), now_ms()
@@ -148,11 +164,11 @@ def test_the_largest_row_counts_at_most_its_bound_against_the_servers_batch_size
         kind = "end" if name == "end" else "start"
         batch = BatchStatement(BatchType.UNLOGGED)
         for _ in range(count):
-            batch.add(prepared, driver_rows(make(kind, from_ms(now), "FI"), now)[name])
+            batch.add(prepared, driver_rows(make(kind, from_ms(now), "FI"), now, uuid4())[name])
         answer = superuser.execute_async(batch)
         answer.result()
         (size,) = [int(m[1]) for w in answer.warnings if (m := re.search(r"is of size (\d+)", w))]
         return size / count
 
-    sizes = size("start", 400), size("end", 800), size("start_of_hour", 3000)
+    sizes = size("start", 400), size("end", 800), size("starts_of_hour", 3000)
     assert ROW_BYTES / 2 < max(sizes) <= ROW_BYTES

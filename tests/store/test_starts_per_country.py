@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+import os
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import count, product
+from itertools import product
 from string import ascii_uppercase
 from typing import Any
+from uuid import UUID
 
 import pytest
 from cassandra.query import BatchStatement, BatchType
@@ -16,15 +20,17 @@ from dev.cluster import Cluster
 from dev.game_events import now_ms
 from dev.service import new_keyspace, run_schema_apply, wait_for
 from player_sessions.rules import countries as rules
-from player_sessions.rules.countries import Count, expires_at, hours_until
+from player_sessions.rules.countries import COUNTRIES, Count, expires_at, hours_until
 from player_sessions.rules.events import from_ms, to_ms
+from player_sessions.store import countries
 from player_sessions.store.countries import COUNTED, MAX_WAITING, WHOLE
+from player_sessions.store.hour_rows import DistinctStarts, packed_keys
 from player_sessions.store.store import StoreError
 from player_sessions.telemetry.metrics import REGISTRY
 from tests.store.conftest import RunningStore
 from tests.support import settings_of
 
-KEYS = count()
+KEYS = iter(lambda: random.getrandbits(54), -1)  # endless
 
 
 class Tables:
@@ -35,17 +41,22 @@ class Tables:
         self._keyspace = keyspace
         self._session = session
         self._insert = session.prepare(
-            f"INSERT INTO {keyspace}.starts_by_hour (hour, shard, country, start_key)"
+            f"INSERT INTO {keyspace}.starts_by_hour (hour, shard, group_commit, start_keys)"
             " VALUES (?, ?, ?, ?)"
         )
 
     def add(self, hour: int, shard: int, starts: Mapping[str, int]) -> None:
-        """Write so many starts of each country into one shard of an hour."""
-        rows = [(from_ms(hour), shard, c, next(KEYS)) for c, n in starts.items() for _ in range(n)]
+        """Write so many starts of each country into one shard of an hour, each in its own row."""
+        numbers = [COUNTRIES.index(c) for c, n in starts.items() for _ in range(n)]
+        self.add_keys(hour, shard, [[next(KEYS) << 10 | number] for number in numbers])
+
+    def add_keys(self, hour: int, shard: int, rows: Sequence[Sequence[int]]) -> None:
+        """Write rows with these keys into one shard of an hour."""
         for first in range(0, len(rows), 500):
             batch = BatchStatement(BatchType.UNLOGGED)
-            for row in rows[first : first + 500]:
-                batch.add(self._insert, row)
+            for keys in rows[first : first + 500]:
+                values = from_ms(hour), shard, UUID(bytes=os.urandom(16)), packed_keys(keys)
+                batch.add(self._insert, values)
             self._session.execute(batch)
 
     def kept(self) -> list[Any]:
@@ -106,7 +117,7 @@ def test_every_shard_that_has_rows_is_counted_whatever_the_setting_says(tables: 
 
 
 def test_a_shard_of_many_rows_and_of_all_countries_is_counted_whole(tables: Tables) -> None:
-    """Cassandra counts over several pages of 5,000 rows, and all groups come in one page."""
+    """The rows come in many pages, and the counts of all countries are kept in one batch."""
     hour = hour_ago(0)
     every = {"".join(pair): 1 for pair in product(ascii_uppercase, repeat=2)}
     large = every | {"AA": 17_000, "MM": 5_000, "ZZ": 6_001}
@@ -115,6 +126,35 @@ def test_a_shard_of_many_rows_and_of_all_countries_is_counted_whole(tables: Tabl
         assert asked(running) == {hour: large}
     with tables.service() as another:
         assert asked(another) == {hour: large}
+
+
+def test_a_start_counts_once_however_often_it_was_sent(tables: Tables) -> None:
+    hour, (one, two, three) = hour_ago(1), (5 << 10, 6 << 10, 7 << 10 | 675)
+    tables.add_keys(hour, 2, [[one, two], [two, one, three], *[[one]] * 2500])
+    with tables.service() as running:
+        assert asked(running) == {hour: {"AA": 2, "ZZ": 1}}
+
+
+def test_a_shard_with_more_keys_than_the_memory_may_hold_is_counted_in_parts(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(countries, "MOST_KEYS", 300)
+    monkeypatch.setattr(countries, "PAGE_ROWS", 10)
+    hour, most = hour_ago(1), 0
+    keys = [next(KEYS) << 10 | number % 676 for number in range(3000)]
+    tables.add_keys(hour, 2, [keys[n : n + 20] for n in range(0, 3000, 15)])  # 5 of each 20 twice
+    add = DistinctStarts.add
+
+    def adding(starts: DistinctStarts, rows: Iterable[bytes]) -> None:
+        nonlocal most
+        add(starts, rows)
+        most = max(most, len(starts))
+
+    monkeypatch.setattr(DistinctStarts, "add", adding)
+    with tables.service() as running:
+        found = asked(running)
+    assert found == {hour: Counter(COUNTRIES[key & 1023] for key in keys)}
+    assert 300 < most <= 300 + 10 * 20  # the limit and one page
 
 
 def test_hours_and_shards_without_starts_are_remembered(tables: Tables) -> None:
@@ -135,11 +175,11 @@ def test_a_count_is_taken_from_memory_then_from_cassandra(tables: Tables) -> Non
 
     def asked_and_counted(running: RunningStore) -> tuple[list[float], float]:
         before = [measured("hours_total", kind=kind) for kind in kinds]
-        rows = measured("rows_counted_total")
+        rows = measured("rows_read_total")
         asked(running)
         after = [measured("hours_total", kind=kind) for kind in kinds]
         more = [now - then for now, then in zip(after, before, strict=True)]
-        return more, measured("rows_counted_total") - rows
+        return more, measured("rows_read_total") - rows
 
     with tables.service() as running:
         assert asked_and_counted(running) == ([0, 0, 3], 3)
@@ -187,10 +227,10 @@ def test_a_late_start_is_shown_once_the_count_has_expired(
 def test_of_two_counts_the_later_one_is_kept(tables: Tables) -> None:
     hour, now = hour_ago(1), now_ms()
     with tables.service() as running:
-        countries = running.store._countries
+        counting = running.store._countries
         for made in (Count({"FI": 2, "SE": 1}, now), Count({"FI": 1}, now - 5000)):
-            running.call(countries._save(hour, WHOLE, made, 0.0))
-        kept = running.call(countries._load(hour, WHOLE))
+            running.call(counting._save(hour, WHOLE, made, 0.0))
+        kept = running.call(counting._load(hour, WHOLE))
     assert kept is not None
     assert (kept.count.starts, kept.count.counted_at) == ({"FI": 2, "SE": 1}, now)
 
@@ -201,9 +241,9 @@ def test_a_count_in_the_making_by_another_process_is_not_taken_for_whole(tables:
     tables.add(hour, 1, {"SE": 1})
     with tables.service() as running:
         running.call(running.store._countries._save(hour, 0, Count({"FI": 2}, now), 0.0))
-        rows = measured("rows_counted_total")
+        rows = measured("rows_read_total")
         assert asked(running) == {hour: {"FI": 2, "SE": 1}}
-        assert measured("rows_counted_total") == rows + 1  # the kept shard is not counted again
+        assert measured("rows_read_total") == rows + 1  # the kept shard is not counted again
 
 
 def outcomes(running: RunningStore, requests: int, hours: int) -> list[Any]:
@@ -220,11 +260,11 @@ def test_requests_at_the_same_time_wait_for_one_count(tables: Tables) -> None:
     for hour in hours_until(now_ms(), 12):
         for shard in range(4):
             tables.add(hour, shard, {"FI": 100})
-    rows = measured("rows_counted_total")
+    rows = measured("rows_read_total")
     with tables.service() as running:
         found = outcomes(running, MAX_WAITING, 12)
     assert [sum(count.total for count in each.values()) for each in found] == [4800] * MAX_WAITING
-    assert measured("rows_counted_total") == rows + 4800
+    assert measured("rows_read_total") == rows + 4800
 
 
 def test_no_more_than_some_requests_wait_so_that_other_reads_go_on(tables: Tables) -> None:
@@ -238,7 +278,7 @@ def test_a_count_goes_on_where_the_deadline_ended_the_one_before(tables: Tables)
     hours = hours_until(now_ms(), 30)
     for hour, shard in product(hours, range(8)):
         tables.add(hour, shard, {"FI": 50, "SE": 10})
-    rows = measured("rows_counted_total")
+    rows = measured("rows_read_total")
     reasons = []
     with tables.service(DEADLINE="50ms", SPECULATION_AFTER="50ms") as running:
 
@@ -253,23 +293,23 @@ def test_a_count_goes_on_where_the_deadline_ended_the_one_before(tables: Tables)
     assert set(reasons) == {"still-counting"}
     expected = {"FI": 400, "SE": 80}
     assert [found[hour] for hour in hours[1:]] == [expected] * 29
-    assert measured("rows_counted_total") <= rows + 30 * 480 + 480  # the hour under way may expire
+    assert measured("rows_read_total") <= rows + 30 * 480 + 480  # the hour under way may expire
 
 
 def test_what_was_counted_is_found_again_after_a_restart(tables: Tables) -> None:
     hours = hours_until(now_ms(), 168)
     for hour, shard in product(hours[1:11], range(4)):
         tables.add(hour, shard, {"FI": 50})
-    rows, kept = measured("rows_counted_total"), measured("hours_total", kind="kept")
+    rows, kept = measured("rows_read_total"), measured("hours_total", kind="kept")
     with tables.service(DEADLINE="50ms", SPECULATION_AFTER="50ms") as running:
-        while measured("rows_counted_total") < rows + 1000:
+        while measured("rows_read_total") < rows + 1000:
             with pytest.raises(StoreError):
                 asked(running, 168)
     with tables.service() as another:
         assert list(asked(another, 168).values()) == [{"FI": 200}] * 10
     assert measured("hours_total", kind="kept") > kept
     # The process that stopped lost at most the hour that it was counting.
-    assert measured("rows_counted_total") <= rows + 2000 + 200
+    assert measured("rows_read_total") <= rows + 2000 + 200
 
 
 def test_two_services_may_count_at_the_same_time(tables: Tables) -> None:

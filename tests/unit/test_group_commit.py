@@ -13,7 +13,7 @@ from player_sessions.settings import Settings
 from player_sessions.store.errors import StoreError
 from player_sessions.store.group_commit import GroupCommit
 from player_sessions.store.requests import Done
-from player_sessions.store.rows import batch_rows
+from player_sessions.store.rows import Row, batch_rows
 
 ONE_RANGE = StoreError(STORE_TIMEOUT, "x", one_range=True)
 OVERLOADED = StoreError(STORE_OVERLOADED, "x")
@@ -37,7 +37,7 @@ class Cassandra:
         self.writer = GroupCommit(made, self, asyncio.get_running_loop())
 
     def send(
-        self, rows: Sequence[bytes], player: bytes, deadline: float, _: Sequence[Any], done: Done
+        self, rows: Sequence[Row], player: bytes, deadline: float, _: Sequence[Any], done: Done
     ) -> None:
         assert player == PLAYER
         self.sizes.append(len(rows))

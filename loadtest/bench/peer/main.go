@@ -35,8 +35,8 @@ const (
 
 	insertStart = "INSERT INTO session_starts (player_id, session_id, started_at, country, latest)" +
 		" VALUES (?, ?, ?, ?, (?, ?, ?)) USING TTL ? AND TIMESTAMP ?"
-	insertStartOfHour = "INSERT INTO starts_by_hour (hour, shard, country, start_key)" +
-		" VALUES (?, ?, ?, ?) USING TTL ? AND TIMESTAMP ?"
+	insertStartsOfHour = "INSERT INTO starts_by_hour (hour, shard, group_commit, start_keys)" +
+		" VALUES (?, ?, ?, ?) USING TTL ?"
 	insertEnd = "INSERT INTO session_ends (player_id, ended_at, session_id)" +
 		" VALUES (?, ?, ?) USING TTL ? AND TIMESTAMP ?"
 	selectEnds = "SELECT ended_at, session_id FROM session_ends" +
@@ -71,6 +71,17 @@ type page struct {
 	Cursor   *string   `json:"next_cursor"`
 }
 
+// The starts of an hour and a shard in one request: their keys, and the TTL of the newest.
+type hourRow struct {
+	keys []byte
+	ttl  int
+}
+
+type place struct {
+	hour  time.Time
+	shard uint64
+}
+
 type service struct{ cassandra *gocql.Session }
 
 func (s service) ingest(w http.ResponseWriter, r *http.Request) {
@@ -86,9 +97,9 @@ func (s service) ingest(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	batch, now := s.cassandra.NewBatch(gocql.UnloggedBatch).WithContext(r.Context()), time.Now()
-	accepted := 0
+	accepted, hours := 0, map[place]hourRow{}
 	for _, each := range body.Events {
-		kept, err := add(batch, each, now)
+		kept, err := add(batch, hours, each, now)
 		if err != nil {
 			problem(w, http.StatusUnprocessableEntity, err)
 			return
@@ -96,6 +107,9 @@ func (s service) ingest(w http.ResponseWriter, r *http.Request) {
 		if kept {
 			accepted++
 		}
+	}
+	for at, row := range hours {
+		batch.Query(insertStartsOfHour, at.hour, at.shard, gocql.MustRandomUUID(), row.keys, row.ttl)
 	}
 	if batch.Size() > 0 {
 		if err := s.cassandra.ExecuteBatch(batch); err != nil {
@@ -106,8 +120,9 @@ func (s service) ingest(w http.ResponseWriter, r *http.Request) {
 	answer(w, map[string]int{"accepted": accepted, "discarded": len(body.Events) - accepted})
 }
 
-// add checks an event and adds its rows, unless the event is older than the retention.
-func add(batch *gocql.Batch, e event, now time.Time) (kept bool, err error) {
+// add checks an event and adds its row, unless the event is older than the retention; the key of a
+// start it adds to those of its hour.
+func add(batch *gocql.Batch, hours map[place]hourRow, e event, now time.Time) (kept bool, err error) {
 	player, err := gocql.ParseUUID(e.Player)
 	if err != nil {
 		return false, err
@@ -139,12 +154,13 @@ func add(batch *gocql.Batch, e event, now time.Time) (kept bool, err error) {
 		return true, nil
 	}
 	// The microseconds name the country, so that two starts that differ never tie.
-	stamp := at.UnixMicro() + int64(e.Country[0]-'A')*26 + int64(e.Country[1]-'A')
-	batch.Query(insertStart, player, id, at, e.Country, at, id, e.Country, ttl, stamp)
+	number := uint64(e.Country[0]-'A')*26 + uint64(e.Country[1]-'A')
+	batch.Query(insertStart, player, id, at, e.Country, at, id, e.Country, ttl, at.UnixMicro()+int64(number))
 	if ttl, kept := secondsUntil(at.Add(countryRetention), now); kept {
-		key := int64(murmur3.Sum64(append(player.Bytes(), id[:]...)))
-		shard := key & (countryShards - 1) // of a power of two
-		batch.Query(insertStartOfHour, at.Truncate(time.Hour), shard, e.Country, key, ttl, stamp)
+		key := murmur3.Sum64(append(player.Bytes(), id[:]...))<<10 | number
+		to := place{at.Truncate(time.Hour), key >> 10 % countryShards}
+		row := hours[to]
+		hours[to] = hourRow{binary.BigEndian.AppendUint64(row.keys, key), max(row.ttl, ttl)}
 	}
 	return true, nil
 }

@@ -9,7 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
+from string import ascii_uppercase
 
+COUNTRIES = tuple(a + b for a, b in product(ascii_uppercase, repeat=2))  # a number for each
 HOUR_MS = 3_600_000
 MAX_SHARDS = 256  # the most that the setting `country_shards` allows
 _LEAST_SECONDS = 60

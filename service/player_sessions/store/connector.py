@@ -65,13 +65,7 @@ class Connected:
             raise
 
     async def fetch(
-        self,
-        request: Request,
-        table: str,
-        within: float,
-        tracing: Tracing | None,
-        *,
-        speculate: bool = True,
+        self, request: Request, table: str, within: float, tracing: Tracing | None
     ) -> Rows:
         """Return the rows of one query of `table`, within so many seconds; raises StoreError.
 
@@ -81,7 +75,7 @@ class Connected:
         if tracing is not None and parent is not None:
             span = tracing.begin_query(self.keyspace, table, parent)
         try:
-            return await self.client.fetch(request, within, speculate=speculate)
+            return await self.client.fetch(request, within)
         except Exception as error:
             failed = counted(error)
             raise failed from error

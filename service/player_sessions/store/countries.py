@@ -5,6 +5,9 @@ itself, and its count is kept in `start_counts` until it expires; so is the sum 
 the shard WHOLE. The next count, in this process or in another one, goes on from what is kept. This
 process also keeps the sums in memory.
 
+A count reads the keys of the starts and counts each key once. It keeps at most MOST_KEYS of them in
+memory: a shard with more is counted in parts, for each of which it is read again.
+
 All shards that have rows are counted, whatever the setting says: another process may write with
 another number of shards, or may have done so before.
 """
@@ -14,9 +17,11 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from player_sessions.rules import countries as rules
 from player_sessions.rules.countries import Count
@@ -24,8 +29,9 @@ from player_sessions.rules.events import from_ms, to_ms
 from player_sessions.rules.reasons import STILL_COUNTING, TOO_MANY_READS
 from player_sessions.store.connector import Connector
 from player_sessions.store.errors import StoreError, counted
+from player_sessions.store.hour_rows import DistinctStarts, Part
+from player_sessions.store.packing import packed
 from player_sessions.store.requests import Rows
-from player_sessions.store.rows import packed
 from player_sessions.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -33,8 +39,11 @@ if TYPE_CHECKING:
 
 WHOLE = -1  # the shard of an hour's sum
 COUNTED = ""  # the country of a row that only says that its shard was counted
-SHARDS_AT_ONCE = 4
-STATEMENT_SECONDS = 60.0  # the most that a statement may take, such as the count of one shard
+SHARDS_AT_ONCE = 2
+MOST_KEYS = 250_000  # of one shard in memory, where they take some 25 MB
+PAGE_ROWS = 1000  # read at once; counting their keys must not hold up the loop for long
+STATEMENT_SECONDS = 60.0  # the most that a statement may take
+_FIRST = UUID(int=0)  # before each group commit
 MAX_WAITING = 16  # requests that may wait for a count; they must not use up the limit of reads
 _SHARDS = list(range(rules.MAX_SHARDS))
 _SECONDS = metrics.COUNTRY_SECONDS.labels()
@@ -148,11 +157,24 @@ class CountryStarts:
         if kept := await self._load(hour, shard):
             return kept.count
         begun, counted_at = time.perf_counter(), self._clock()
-        count = Count(dict(await self._fetch("count", from_ms(hour), shard)), counted_at)
+        count = Count(await self._distinct(hour, shard, Part()), counted_at)
         took = time.perf_counter() - begun
         _SECONDS.observe(took)
-        metrics.COUNTRY_ROWS.inc(count.total)
         return (await self._save(hour, shard, count, took)).count
+
+    async def _distinct(self, hour: int, shard: int, part: Part) -> Counter[str]:
+        """Return the starts by country of a part of a shard; of its halves if it is too large."""
+        starts, after = DistinctStarts(part), _FIRST
+        while len(starts) <= MOST_KEYS:
+            rows = await self._fetch("start_keys", from_ms(hour), shard, after, PAGE_ROWS)
+            metrics.COUNTRY_ROWS.inc(len(rows))
+            starts.add(keys for _, keys in rows)
+            if len(rows) < PAGE_ROWS:
+                return starts.by_country()
+            after = rows[-1][0]
+        del starts
+        one, other = part.halves()
+        return await self._distinct(hour, shard, one) + await self._distinct(hour, shard, other)
 
     async def _load(self, hour: int, shard: int) -> _Kept | None:
         """Return a count that is kept in Cassandra, or None."""
@@ -189,14 +211,12 @@ class CountryStarts:
         """Return the rows of one prepared query; raises StoreError.
 
         They fit into the driver's first page of 5,000, since there are 256 shards and 676 countries
-        at most. Cassandra itself reads the rows of a shard in pages of this size while it counts.
+        at most, and keys are asked for in smaller pages.
         """
         table = "start_counts" if name == "kept_counts" else "starts_by_hour"
         connected = self._connector.ready()
         statement = connected.statements[name].bind(values)
-        return await connected.fetch(
-            statement, table, STATEMENT_SECONDS, self._tracing, speculate=name != "count"
-        )
+        return await connected.fetch(statement, table, STATEMENT_SECONDS, self._tracing)
 
 
 def _retrieve(counting: asyncio.Task[None]) -> None:

@@ -16,7 +16,8 @@ from cassandra.query import BatchStatement, PreparedStatement
 
 from player_sessions.rules.events import from_ms
 from player_sessions.store.errors import counted
-from player_sessions.store.rows import NOW_IN_SECONDS, Inserts, statement_head
+from player_sessions.store.packing import statement_head
+from player_sessions.store.rows import NOW_IN_SECONDS, Inserts
 from player_sessions.telemetry import metrics
 from player_sessions.telemetry.logs import log
 from player_sessions.telemetry.request_ids import span_of_task

@@ -19,12 +19,12 @@ from player_sessions.settings import Settings
 from player_sessions.store.budget import Budget
 from player_sessions.store.errors import StoreError
 from player_sessions.store.requests import Done
+from player_sessions.store.rows import Row
 from player_sessions.telemetry import metrics
 from player_sessions.telemetry.request_ids import span_of_task
 
 _EAGER = 2  # up to so many batches in flight, a batch need not be full
 _SLOW_SECONDS = 0.1  # the store is slow when the median latency of batches is above this
-_GROUP_ROWS = metrics.GROUP_ROWS.labels()
 _SPLITS = metrics.STORE_EXTRA.labels("split")
 
 
@@ -37,7 +37,7 @@ class Sender(Protocol):
 
     def send(
         self,
-        rows: Sequence[bytes],
+        rows: Sequence[Row],
         player: bytes,
         deadline: float,
         spans: Sequence[Any],
@@ -55,7 +55,7 @@ class _Request:
     __slots__ = ("alone", "expires", "future", "player", "rows", "span")
 
     def __init__(
-        self, rows: Sequence[bytes], player: bytes, future: asyncio.Future[None], expires: float
+        self, rows: Sequence[Row], player: bytes, future: asyncio.Future[None], expires: float
     ) -> None:
         self.rows = rows
         self.player = player
@@ -126,7 +126,7 @@ class GroupCommit:
         turns = self._queued_rows / rows_in_a_turn + max(1.0, rows / rows_in_a_turn)
         return OVERLOADED if turns * self._mean > self._longest_wait else None
 
-    def write(self, rows: Sequence[bytes], player: bytes) -> asyncio.Future[Any]:
+    def write(self, rows: Sequence[Row], player: bytes) -> asyncio.Future[Any]:
         """Return a future that is done when all rows are stored; one of them is of `player`.
 
         Raises StoreError at once when the queue is too long. The future fails with StoreError, or
@@ -140,7 +140,7 @@ class GroupCommit:
         parts = (rows[at : at + most] for at in range(0, len(rows), most))
         return asyncio.gather(*(self._enqueue(part, player) for part in parts))
 
-    def _enqueue(self, rows: Sequence[bytes], player: bytes) -> asyncio.Future[None]:
+    def _enqueue(self, rows: Sequence[Row], player: bytes) -> asyncio.Future[None]:
         future: asyncio.Future[None] = self._loop.create_future()
         self._queue.append(_Request(rows, player, future, self._loop.time() + self._deadline))
         self._queued_rows += len(rows)
@@ -184,7 +184,6 @@ class GroupCommit:
         rows = requests[0].rows
         if len(requests) > 1:
             rows = [row for request in requests for row in request.rows]
-        _GROUP_ROWS.observe(len(rows))
         self._in_flight += 1
         self._splits.count()
         # The batch has the deadline of its oldest request; the others came just after it.

@@ -1,7 +1,8 @@
 """A group commit's packed rows as a frame that `ready_frames` can send.
 
 The driver's own message would have a keyspace, a timestamp and a second consistency too. Our rows
-name their keyspace and have timestamps of their own, and none is conditional, so nothing is lost.
+name their keyspace, and none is conditional. The rows of events have timestamps of their own, and
+those of hours are never written again, so that Cassandra's own time will do.
 `tests/guards/test_guard_cassandra_frames.py` checks that the frame is the driver's without these.
 """
 

@@ -77,18 +77,15 @@ class Client:
         else:
             ready_frames.send(self.session, statement, host, answered, failed)
 
-    def send(
-        self, statement: Request, deadline: float, done: Done, *, speculate: bool = True
-    ) -> None:
+    def send(self, statement: Request, deadline: float, done: Done) -> None:
         """Send a statement, and call `done(rows, error)` once within `deadline` seconds.
 
-        `done` is called on the event loop. The error is a StoreError, or a bug of ours. `speculate`
-        is false for a statement that takes long by itself: it says nothing about its node.
+        `done` is called on the event loop. The error is a StoreError, or a bug of ours.
         """
         attempts = _Attempts(self, statement, deadline, self._budget, done)
-        attempts.start(self._speculation_after if speculate else deadline)
+        attempts.start(self._speculation_after)
 
-    async def fetch(self, statement: Request, deadline: float, *, speculate: bool = True) -> Rows:
+    async def fetch(self, statement: Request, deadline: float) -> Rows:
         """Return the rows of a statement; raises StoreError, or the driver's error for a bug."""
         future: asyncio.Future[Rows] = self._loop.create_future()
 
@@ -100,7 +97,7 @@ class Client:
             else:
                 future.set_exception(error)
 
-        self.send(statement, deadline, done, speculate=speculate)
+        self.send(statement, deadline, done)
         return await future
 
 

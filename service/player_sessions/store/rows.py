@@ -23,14 +23,11 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import product
-from string import ascii_uppercase
-from typing import Any
+from typing import Any, TypeAlias
 
 from cassandra import ConsistencyLevel
-from cassandra.murmur3 import murmur3
 from cassandra.protocol import BatchMessage, ProtocolHandler
 from cassandra.query import (
     BatchStatement,
@@ -40,10 +37,14 @@ from cassandra.query import (
     SimpleStatement,
 )
 
-from player_sessions.rules.countries import HOUR_MS
+from player_sessions.rules.countries import COUNTRIES
 from player_sessions.rules.events import Event, Start
 from player_sessions.settings import Settings
+from player_sessions.store.hour_rows import HourRows, StartOfHour, start_key
+from player_sessions.store.packing import packer
 from player_sessions.store.ready_batch import ReadyBatch
+
+Row: TypeAlias = bytes | StartOfHour  # packed, or to be packed with the others of its batch
 
 NOW_IN_SECONDS = "now_in_seconds"
 _WITH_NOW_IN_SECONDS = 0x100  # flag of the protocol
@@ -55,9 +56,7 @@ _UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "B": 1}
 _START = "16s 38s i38s ii iq"
 _BEGUN = "iq i16s i2s"
 _END = "16s iq i16s ii iq"
-_START_OF_HOUR = "q ih i2s iq ii iq"
-_PAIRS = enumerate(product(ascii_uppercase, repeat=2))
-_COUNTRIES = {a + b: ((a + b).encode(), number) for number, (a, b) in _PAIRS}
+_COUNTRIES = {name: (name.encode(), number) for number, name in enumerate(COUNTRIES)}
 
 
 class Inserts:
@@ -66,19 +65,17 @@ class Inserts:
     def __init__(self, statements: Mapping[str, PreparedStatement], settings: Settings) -> None:
         """`statements` has those of `CQL` by name."""
         self._begun = struct.Struct(f">{_BEGUN}").pack
-        self._start = _packer(statements["start"], 7, 16, _START)
-        self._end = _packer(statements["end"], 5, 16, _END)
-        self._start_of_hour = _packer(statements["start_of_hour"], 6, 8, _START_OF_HOUR)
+        self._start = packer(statements["start"], 7, 16, _START)
+        self._end = packer(statements["end"], 5, 16, _END)
+        self._hours = HourRows(statements["starts_of_hour"], settings)
         self._keyspace = BoundStatement(statements["start"]).keyspace
         self._retention = settings.retention_ms
-        self._country_retention = min(settings.country_hours * HOUR_MS, self._retention)
-        self._shards = settings.country_shards
         self._consistency = ConsistencyLevel.name_to_value[settings.write_consistency]
 
-    def rows(self, event: Event, at: int, now: int) -> tuple[bytes, ...]:
-        """Return the packed rows of an event that happened at `at` (ms), or () if it is too old.
+    def rows(self, event: Event, at: int, now: int) -> tuple[Row, ...]:
+        """Return the rows of an event that happened at `at` (ms), or () if it is too old.
 
-        A start also has a row among the starts of its hour, as long as those are kept. The write's
+        A start also stands among the starts of its hour, as long as those are kept. The write's
         timestamp is the event's own time, so that writes may arrive in any order. The microseconds
         below that millisecond encode the country, so that two starts that differ never tie. Only
         `latest` can tie, between two sessions that began in the same millisecond and country:
@@ -101,15 +98,17 @@ class Inserts:
         stamp = at * 1000 + number
         begun = self._begun(8, at, 16, session, 2, country)
         start = self._start(player, begun, 38, begun, 4, ttl, 8, stamp)
-        expires = at + self._country_retention
-        if expires <= now or not self._country_retention:
+        kept = self._hours.retention
+        if not kept or at + kept <= now:
             return (start,)
-        ttl = -(-expires // 1000) - second
-        key = start_key(player, session)
-        of_hour = self._start_of_hour(
-            at - at % HOUR_MS, 2, key % self._shards, 2, country, 8, key, 4, ttl, 8, stamp
-        )
-        return start, of_hour
+        return start, (at, start_key(player, session, number))
+
+    def joined(self, rows: Sequence[Row], now: int) -> list[bytes]:
+        """Return the rows of a batch, all packed: the starts of an hour share rows."""
+        packed = [row for row in rows if type(row) is bytes]
+        if len(packed) < len(rows):
+            packed += self._hours.rows([row for row in rows if type(row) is tuple], now)
+        return packed
 
     def batch(self, rows: Sequence[bytes], player: bytes) -> BatchStatement:
         """Return one UNLOGGED batch of packed rows, sent to a replica of this player."""
@@ -123,17 +122,6 @@ class Inserts:
         """Return the same batch as a frame, which costs a third of the driver's own way."""
         statement = partial(self.batch, rows, player)
         return ReadyBatch(rows, player, self._keyspace, self._consistency, statement)
-
-
-def start_key(player: bytes, session: bytes) -> int:
-    """Return the key that a session has among the starts of its hour, a signed number of 64 bits.
-
-    The key is Cassandra's own hash of a partition key, Murmur3, since the driver has it in C: it
-    takes a quarter of the time of BLAKE2b. It never changes, so a start that is sent again has the
-    same key, and the key names no person.
-    """
-    key: int = murmur3(player + session)
-    return key
 
 
 def batch_rows(limits: Mapping[str, Any], most: int) -> int:
@@ -153,28 +141,6 @@ def _bytes(text: str | None) -> int:
         if text and text.endswith(unit):
             return int(text.removesuffix(unit)) * size
     return 0
-
-
-def statement_head(statement: PreparedStatement, values: int) -> bytes:
-    """Return what precedes the values of a prepared statement in a batch."""
-    query_id = statement.query_id
-    prepared = 1  # the protocol's kind of a statement that is named by its id
-    return struct.pack(f">BH{len(query_id)}sH", prepared, len(query_id), query_id, values)
-
-
-def _packer(
-    statement: PreparedStatement, values: int, length: int, form: str
-) -> Callable[..., bytes]:
-    """Return a function that packs what follows the length of the first value."""
-    head = statement_head(statement, values) + length.to_bytes(4, "big")
-    return partial(struct.Struct(f">{len(head)}s{form}").pack, head)
-
-
-def packed(bound: BoundStatement) -> bytes:
-    """Return a bound statement as a row for `Inserts.batch`, which takes no other form."""
-    head = statement_head(bound.prepared_statement, len(bound.values))
-    values = (struct.pack(">i", len(value)) + value for value in bound.values)
-    return b"".join((head, *values))
 
 
 class _PackedBatch:

@@ -6,8 +6,8 @@ from __future__ import annotations
 CQL = {
     "start": "INSERT INTO {0}.session_starts (player_id, started_at, session_id, country, latest)"
     " VALUES (?, ?, ?, ?, ?) USING TTL ? AND TIMESTAMP ?",
-    "start_of_hour": "INSERT INTO {0}.starts_by_hour (hour, shard, country, start_key)"
-    " VALUES (?, ?, ?, ?) USING TTL ? AND TIMESTAMP ?",
+    "starts_of_hour": "INSERT INTO {0}.starts_by_hour (hour, shard, group_commit, start_keys)"
+    " VALUES (?, ?, ?, ?) USING TTL ?",
     "end": "INSERT INTO {0}.session_ends (player_id, ended_at, session_id)"
     " VALUES (?, ?, ?) USING TTL ? AND TIMESTAMP ?",
     "first_ends": "SELECT ended_at, session_id FROM {0}.session_ends"
@@ -32,8 +32,8 @@ CQL = {
     " WHERE player_id = ? AND ended_at >= ? AND session_id IN ? ALLOW FILTERING",
     "shards": "SELECT shard FROM {0}.starts_by_hour WHERE hour = ? AND shard IN ?"
     " PER PARTITION LIMIT 1",
-    "count": "SELECT country, COUNT(*) FROM {0}.starts_by_hour WHERE hour = ? AND shard = ?"
-    " GROUP BY country",
+    "start_keys": "SELECT group_commit, start_keys FROM {0}.starts_by_hour"
+    " WHERE hour = ? AND shard = ? AND group_commit > ? LIMIT ?",
     "kept_counts": "SELECT country, starts, counted_at, TTL(starts) FROM {0}.start_counts"
     " WHERE hour = ? AND shard = ?",
     "keep_count": "INSERT INTO {0}.start_counts (hour, shard, country, starts, counted_at)"

@@ -28,6 +28,7 @@ from player_sessions.store.group_commit import GroupCommit
 from player_sessions.store.lookups import Lookup
 from player_sessions.store.reads import Read
 from player_sessions.store.requests import Done, Rows
+from player_sessions.store.rows import Row
 from player_sessions.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ _NEGATIVE = metrics.NEGATIVE.labels()
 _WRITE_SECONDS = metrics.STORE_SECONDS.labels("write")
 _READ_SECONDS = metrics.STORE_SECONDS.labels("read")
 _BATCH_EVENTS = metrics.BATCH_EVENTS.labels()
+_GROUP_ROWS = metrics.GROUP_ROWS.labels()
 _EVENT_LAG = metrics.EVENT_LAG.labels()
 
 
@@ -89,16 +91,16 @@ class Store:
 
         Raises StoreError when it is not certain that all of them are stored.
         """
-        pack, now = self._connector.ready().inserts.rows, now_ms()
-        rows: list[bytes] = []
+        rows_of, now = self._connector.ready().inserts.rows, now_ms()
+        rows: list[Row] = []
         kept = {"start": 0, "end": 0}
         gone = {"start": 0, "end": 0}
         for event in events:
             at = event.at_ms
             _EVENT_LAG.observe((now - at) / 1000)
-            packed = pack(event, at, now)
-            (kept if packed else gone)[event.kind] += 1
-            rows += packed
+            made = rows_of(event, at, now)
+            (kept if made else gone)[event.kind] += 1
+            rows += made
         if rows:
             await self._group_commit.write(rows, events[0].player_id.bytes)
         _BATCH_EVENTS.observe(len(events))
@@ -210,7 +212,7 @@ class _BatchSender:
 
     def send(
         self,
-        rows: Sequence[bytes],
+        rows: Sequence[Row],
         player: bytes,
         deadline: float,
         spans: Sequence[Any],
@@ -222,10 +224,12 @@ class _BatchSender:
         """
         connected = self._connector.connected
         assert connected is not None  # rows come from `write`, which needs a connection
-        batch = connected.inserts.frame(rows, player)
+        packed = connected.inserts.joined(rows, now_ms())
+        batch = connected.inserts.frame(packed, player)
+        _GROUP_ROWS.observe(len(packed))
         begun, span = time.perf_counter(), None
         if self._tracing is not None and spans:
-            span = self._tracing.begin_batch(connected.keyspace, len(rows), spans)
+            span = self._tracing.begin_batch(connected.keyspace, len(packed), spans)
 
         def measured(rows: Rows | None, error: BaseException | None) -> None:
             _WRITE_SECONDS.observe(time.perf_counter() - begun)

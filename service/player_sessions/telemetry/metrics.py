@@ -179,12 +179,14 @@ COUNTRY_HOURS = _counter(
     kind=("memory", "kept", "counted"),
 )
 COUNTRY_ROWS = _counter(
-    "country_rows_counted", "rows", "Starts that Cassandra counted for new counts per country."
+    "country_rows_read",
+    "rows",
+    "Rows that new counts per country read; each has the starts of one group commit and shard.",
 )
 COUNTRY_SECONDS = _histogram(
     "country_count_duration_seconds",
     "seconds",
-    "Time that Cassandra took to count one shard of an hour.",
+    "Time to count one shard of an hour.",
     _COUNT_SECONDS,
 )
 
