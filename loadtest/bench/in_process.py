@@ -6,7 +6,6 @@ There is no network: a client is a transport that only keeps the answer.
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -75,8 +74,7 @@ async def http(service: Context, app: Any, requests: Sequence[bytes], repeats: i
     )  # fmt: skip
     config.load()
     state: Any = uvicorn.server.ServerState()
-    made = functools.partial(Connection, service, config=config, server_state=state)
-    connection: Any = made(app_state={})
+    connection = Connection(service, config, state)
     transport = Transport()
     connection.connection_made(transport)
 
@@ -86,10 +84,7 @@ async def http(service: Context, app: Any, requests: Sequence[bytes], repeats: i
         while not transport.answered:
             await asyncio.sleep(0)
 
-    try:
-        return await least(one, repeats)
-    finally:
-        connection.timeout_keep_alive_task.cancel()
+    return await least(one, repeats)
 
 
 def _parsed(request: bytes) -> tuple[dict[str, Any], bytes]:

@@ -6,7 +6,7 @@ the drain delay, close the listeners, finish what is in flight, disconnect.
 Of uvicorn we rely on what it does not document: `Server.capture_signals()`, a context manager
 around all of `serve`; `Server.servers`, the listeners while it serves; `Server.should_exit`, which
 ends `serve` once all connections and tasks have ended, within `timeout_graceful_shutdown`; and that
-`Config` takes a function for `http` and a fraction of a second for `timeout_keep_alive`.
+`Config` takes a function for `http`.
 `tests/guards/test_guard_uvicorn.py` fails when a version of uvicorn changes any of these.
 """
 
@@ -184,7 +184,6 @@ def _uvicorn_config(context: Context) -> uvicorn.Config:
         log_config=None,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=settings.idle_timeout,  # type: ignore[arg-type]
         timeout_graceful_shutdown=round(settings.drain_timeout),
     )
 

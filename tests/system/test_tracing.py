@@ -187,7 +187,9 @@ def test_a_group_commit_links_every_traced_request_that_it_carries(
     linked = [link for batch in batches for link in batch["links"]]
     assert sorted(linked) == sorted(span["id"] for span in receiver.named("POST /v1/events"))
     assert any(len(batch["links"]) > 1 for batch in batches)
-    assert all(batch["db.operation.batch.size"] == 3 * len(batch["links"]) for batch in batches)
+    for batch in batches:  # two events of each request, and rows that their starts share
+        requests = len(batch["links"])
+        assert 2 * requests < batch["db.operation.batch.size"] <= 3 * requests
 
 
 def test_the_callers_decision_is_kept_and_the_ratio_is_that_of_the_variable(

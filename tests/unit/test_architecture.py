@@ -175,7 +175,6 @@ def entered(way: str, folder: Path) -> list[str]:
             await asyncio.gather(*state.tasks)
         finally:
             sys.setprofile(before)
-        connection.timeout_keep_alive_task.cancel()
         return transport.answered
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -1,1 +1,1 @@
-"""HTTP: the only room that knows Litestar and uvicorn's protocol."""
+"""HTTP: the only room that knows Litestar and httptools."""

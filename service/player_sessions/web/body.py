@@ -5,8 +5,6 @@ The limits hold before anything decodes the body.
 
 from __future__ import annotations
 
-import asyncio
-import time
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -36,34 +34,21 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Any, context: Conte
     max_bytes = context.settings.max_body_bytes
     if int(headers.get(b"content-length", b"0")) > max_bytes:
         raise _too_large(max_bytes)
-    body = await _receive(receive, context, max_bytes)
+    body = await _receive(receive, max_bytes)
     return inflate(body, max_bytes) if packed else body
 
 
-async def _receive(receive: Any, context: Context, max_bytes: int) -> bytes:
-    # `web/sweep.py` cancels a task that reads for too long. A timer for each request
-    # would cost 4 µs.
-    task: Any = asyncio.current_task()
-    context.reading[task] = time.monotonic()
+async def _receive(receive: Any, max_bytes: int) -> bytes:
     body: bytes = b""
-    try:
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise Refused(BODY_TIMEOUT, "the client went away")
-            body += message.get("body", b"")
-            if len(body) > max_bytes:
-                raise _too_large(max_bytes)
-            if not message.get("more_body"):
-                return body
-    except asyncio.CancelledError:
-        if task not in context.too_slow:
-            raise
-        context.too_slow.discard(task)
-        task.uncancel()
-        raise Refused(BODY_TIMEOUT, "the body took too long to arrive") from None
-    finally:
-        del context.reading[task]
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":  # the client has gone, or `web/sweep.py` ended it
+            raise Refused(BODY_TIMEOUT, "the body took too long to arrive")
+        body += message["body"]
+        if len(body) > max_bytes:
+            raise _too_large(max_bytes)
+        if not message["more_body"]:
+            return body
 
 
 def _too_large(max_bytes: int) -> Refused:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from typing import TYPE_CHECKING, Any
 
@@ -42,9 +41,6 @@ class Context:
         self.draining = False
         self.in_flight = {"write": 0, "read": 0, "other": 0}
         self.connections: set[Any] = set()  # open connections of clients, on both ports
-        # When each task began to read a body (monotonic time), and the tasks that were too slow.
-        self.reading: dict[asyncio.Task[Any], float] = {}
-        self.too_slow: set[asyncio.Task[Any]] = set()
 
     def expose(self) -> None:
         """Let the gauges show the state of this context."""

@@ -18,7 +18,7 @@ _PREFERENCE = re.compile(
 
 
 def normalised(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Return each header once and without blanks around its value; uvicorn keeps trailing ones.
+    """Return each header once and without blanks around its value; the parser keeps trailing ones.
 
     Several lines of Content-Encoding or Prefer make one list (RFC 9110, 5.3). No other header that
     we look at is a list: of those the last line counts.

@@ -106,7 +106,7 @@ class Middleware:
                     message["headers"] = [*message["headers"], tracing.header(span)]
             await send(message)
 
-        if is_head:  # uvicorn keeps its own scope, and by it leaves out the body of the answer
+        if is_head:  # the exchange keeps its own scope, and leaves out the body of the answer
             scope = {**scope, "method": "GET"}
         context.in_flight[operation] += 1
         try:
@@ -152,8 +152,8 @@ class Middleware:
 def _routed_path(scope: Any) -> str:
     """Return the path by which a request with an encoded path is routed.
 
-    uvicorn decodes a whole path, so `%2F` in a player id would become a slash. Under `/v1/players`
-    each segment is therefore encoded again, and the handler decodes the id.
+    A scope has the whole path decoded, so `%2F` in a player id would become a slash. Under
+    `/v1/players` each segment is therefore encoded again, and the handler decodes the id.
     """
     raw: bytes = scope["raw_path"]
     parts = [quote_from_bytes(unquote_to_bytes(part), "") for part in raw.split(b"/")]

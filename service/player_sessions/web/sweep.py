@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
 
 from player_sessions.rules.reasons import BODY_TIMEOUT
 from player_sessions.telemetry import metrics
@@ -29,9 +28,7 @@ async def sweep(context: Context) -> None:
         if late >= _STALL_SECONDS:
             metrics.STALLS.inc()
             log.warning("the event loop was late", seconds=round(late, 3))
-        _cut_slow_heads(context.connections, loop.time(), context.settings.head_timeout)
-        _cut_slow_readers(context.connections, loop.time(), _write_timeout(context))
-        _cut_slow_bodies(context, time.monotonic())
+        _cut_slow(context, loop.time())
         if context.keys is not None:
             context.keys.refresh()
 
@@ -44,35 +41,28 @@ def _write_timeout(context: Context) -> float:
     return settings.write_timeout
 
 
-def _cut_slow_heads(connections: set[Any], now: float, timeout: float) -> None:
-    for connection in list(connections):
-        if not connection.waits_for_head():
-            connection.head_since = None
-        elif connection.head_since is None:
-            connection.head_since = now
-        elif now - connection.head_since > timeout:
-            connection.cut(metrics.HEAD_TIMEOUT)
-
-
-def _cut_slow_readers(connections: set[Any], now: float, timeout: float) -> None:
-    for connection in list(connections):
-        if not connection.has_unread():
-            connection.unread_since = None
-        elif connection.unread_since is None:
-            connection.unread_since = now
-        elif now - connection.unread_since > timeout:
-            connection.cut(metrics.WRITE_TIMEOUT)
+def _cut_slow(context: Context, now: float) -> None:
+    settings = context.settings
+    limits = {
+        metrics.HEAD_TIMEOUT: settings.head_timeout,
+        metrics.IDLE: settings.idle_timeout,
+        metrics.WRITE_TIMEOUT: _write_timeout(context),
+        BODY_TIMEOUT.name: settings.body_timeout,
+    }
+    for connection in list(context.connections):
+        before = connection.waiting
+        connection.waiting = {reason: before.get(reason, now) for reason in connection.waits_for()}
+        for reason, since in connection.waiting.items():
+            if now - since <= limits[reason]:
+                continue
+            if reason == BODY_TIMEOUT.name:
+                connection.end_body()
+            else:
+                connection.cut(reason)
+                break
 
 
 def cut_all(context: Context) -> None:
     """Cut the connections that are still open near the end of the drain."""
     for connection in list(context.connections):
         connection.cut(metrics.STOP)
-
-
-def _cut_slow_bodies(context: Context, now: float) -> None:
-    for task, since in list(context.reading.items()):
-        if now - since > context.settings.body_timeout and task not in context.too_slow:
-            metrics.CUT.labels(BODY_TIMEOUT.name).inc()
-            context.too_slow.add(task)
-            task.cancel()
