@@ -37,6 +37,20 @@ def wait_for(condition: Callable[[], Any], *, seconds: float = 30, what: str = "
     return value
 
 
+def freeze(pid: int) -> None:
+    """Stop a process, and return when all its threads stand still; SIGCONT lets it go on."""
+    os.kill(pid, signal.SIGSTOP)
+
+    def stands_still() -> bool:
+        try:
+            stats = [(task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+        except OSError:  # a thread has just ended
+            return False
+        return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+    wait_for(stands_still, what=f"process {pid} stands still")
+
+
 def new_keyspace() -> str:
     """Return a keyspace name that no other test uses."""
     return f"test_{uuid.uuid4().hex[:16]}"

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from dev.service import PASSWORD, wait_for
+from dev.service import PASSWORD, freeze, wait_for
 from loadtest.faults.world import KEYSPACE, NODES, World, adjustable_clock, fill
 
 _TABLES = ("session_starts", "session_ends")
@@ -45,7 +45,7 @@ def _killed(world: World, node: int) -> Iterator[None]:
 @contextmanager
 def _frozen(world: World, node: int) -> Iterator[None]:
     pid = world.cluster.pid(node)
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     try:
         yield
     finally:

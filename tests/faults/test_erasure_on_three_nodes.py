@@ -16,7 +16,7 @@ from cassandra.query import SimpleStatement
 
 from dev.cluster import Cluster
 from dev.game_events import end, now_ms, start
-from dev.service import Server, run_schema_apply, variables, wait_for
+from dev.service import Server, freeze, run_schema_apply, variables, wait_for
 from player_sessions.store.cluster import build_cluster
 from tests.support import settings_of
 
@@ -116,7 +116,7 @@ def test_a_node_that_does_not_answer_delays_an_erasure_and_fails_none(
     players = [uuid4() for _ in range(20)]
     for player in players:
         assert service.post(*whole(player, now_ms())).status_code == 200
-    os.kill(three.pid(AWAY), signal.SIGSTOP)
+    freeze(three.pid(AWAY))
     try:
         for player in players:
             erase(service, player)

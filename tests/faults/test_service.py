@@ -18,7 +18,7 @@ import httpx
 
 from dev.cluster import Cluster
 from dev.game_events import end, now_ms, start
-from dev.service import COMMAND, Server, variables, wait_for
+from dev.service import COMMAND, Server, freeze, variables, wait_for
 from loadtest.bench.generator import cpu_seconds
 from loadtest.faults.judge import judge
 from loadtest.faults.traffic import Load
@@ -130,7 +130,7 @@ def test_a_full_disk_of_the_log_does_not_disturb_clients(cassandra: Cluster, key
 def test_a_stalled_event_loop_is_counted_and_logged(cassandra: Cluster, keyspace: str) -> None:
     with Server(variables(cassandra, keyspace)).ready() as service:
         before = metric(service.url, "player_sessions_event_loop_stalls_total")
-        service.process.send_signal(signal.SIGSTOP)
+        freeze(service.process.pid)
         time.sleep(1.5)
         service.process.send_signal(signal.SIGCONT)
         wait_for(

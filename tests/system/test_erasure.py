@@ -14,7 +14,7 @@ import pytest
 
 from dev.cluster import Cluster
 from dev.game_events import end, now_ms, start
-from dev.service import Server, Service, variables, wait_for
+from dev.service import Server, Service, freeze, variables, wait_for
 from tests.system.conftest import KEYSPACE
 from tests.system.test_clients import metric
 
@@ -116,7 +116,7 @@ def test_a_frozen_cassandra_is_503_and_the_same_request_succeeds_later(mortal: C
     with Server(variables(mortal, KEYSPACE)) as service:
         service.ready()
         assert service.post(*whole(player, now_ms())).status_code == 200
-        os.kill(mortal.pid(1), signal.SIGSTOP)
+        freeze(mortal.pid(1))
         try:
             begun = time.monotonic()
             answer = service.http.delete(f"/v1/players/{player.hex}")

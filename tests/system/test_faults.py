@@ -18,6 +18,7 @@ from dev.game_events import end, now_ms, start
 from dev.service import (
     COMMAND,
     Server,
+    freeze,
     inherited,
     new_keyspace,
     run_schema_apply,
@@ -101,7 +102,7 @@ def test_a_frozen_node_costs_a_request_its_deadline_and_no_more(
 ) -> None:
     player, session, now = uuid4(), uuid4(), now_ms()
     events = [start(player, session, now - 1000), end(player, session, now)]
-    os.kill(mortal.pid(1), signal.SIGSTOP)
+    freeze(mortal.pid(1))
     try:
         begun = time.monotonic()
         assert unavailable(service.post(*events), begun) == "store-timeout"
