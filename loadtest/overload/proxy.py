@@ -27,6 +27,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._loop = asyncio.new_event_loop()
         self._open: set[asyncio.StreamWriter] = set()
+        self._connections: set[asyncio.Task[None]] = set()
 
     def run(self) -> None:
         """Run until `stop`."""
@@ -41,6 +42,8 @@ class Proxy:
         for task in rest:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
+        await self._refuse()  # a connection whose task was cancelled before it began is still open
+        await asyncio.sleep(0)
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -59,7 +62,7 @@ class Proxy:
     async def _listen(self) -> None:
         if self._server is not None:
             return
-        self._server = await asyncio.start_server(self._connection, self.host, self.port)
+        self._server = await asyncio.start_server(self._accept, self.host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _refuse(self) -> None:
@@ -68,6 +71,12 @@ class Proxy:
             self._server = None
         for writer in self._open:
             writer.transport.abort()
+
+    def _accept(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        self._open.add(to_client)
+        task = self._loop.create_task(self._connection(client, to_client))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
 
     async def _connection(
         self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from loadtest.faults import trial
 from loadtest.faults.catalogue import FAULTS, Fault
 from loadtest.faults.world import World
@@ -30,8 +28,6 @@ def _in_turn(world: World) -> Iterator[None]:
     yield
 
 
-# A proxy of the trial may be closed while it accepts a connection, which asyncio then leaves open.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_the_promises_hold_while_node_after_node_fails(tmp_path: Path) -> None:
     with World(tmp_path / "world") as world:
         result = trial.run(
