@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Sequence
 from os import urandom
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -9,7 +11,7 @@ from uuid import UUID
 from player_sessions.rules.countries import COUNTRIES, HOUR_MS
 from player_sessions.rules.events import Event, Start
 from player_sessions.settings import Settings
-from player_sessions.store.hour_rows import packed_keys, shard_of, start_key
+from player_sessions.store.hour_rows import shard_of, start_key
 from player_sessions.store.statements import CQL
 
 STATEMENTS = ("start", "starts_of_hour", "end")
@@ -59,6 +61,11 @@ def hour_key(event: Start) -> tuple[int, int, int]:
     at, country = event.at_ms, COUNTRIES.index(event.country)
     key = start_key(event.player_id.bytes, event.session_id.bytes, country)
     return at - at % HOUR_MS, shard_of(key, _SETTINGS.country_shards), key
+
+
+def packed_keys(keys: Sequence[int]) -> bytes:
+    """Return keys as the bytes of `start_keys`."""
+    return struct.pack(f">{len(keys)}Q", *keys)
 
 
 def _seconds_until(expires: int, now: int) -> int:

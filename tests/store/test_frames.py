@@ -17,7 +17,7 @@ from loadtest.bench import plain_rows
 from player_sessions.rules.events import End, Event, Start, from_ms
 from player_sessions.settings import Settings
 from player_sessions.store.erasure import Deletes
-from player_sessions.store.hour_rows import packed_keys, shard_of, start_key
+from player_sessions.store.hour_rows import shard_of, start_key
 from player_sessions.store.packing import packed
 from player_sessions.store.rows import ROW_BYTES, Inserts, RowsProtocol
 from player_sessions.store.statements import CQL
@@ -71,7 +71,7 @@ def driver_rows(
         key = start_key(player.bytes, session.bytes, stamp % 1000)
         hour = from_ms(at // 3_600_000 * 3_600_000)
         place = hour, shard_of(key, SHARDS)
-        rows["starts_of_hour"] = (*place, group_commit, packed_keys([key]), ttl)
+        rows["starts_of_hour"] = (*place, group_commit, plain_rows.packed_keys([key]), ttl)
     return rows
 
 

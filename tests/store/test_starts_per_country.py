@@ -19,12 +19,13 @@ from cassandra.query import BatchStatement, BatchType
 from dev.cluster import Cluster
 from dev.game_events import now_ms
 from dev.service import new_keyspace, run_schema_apply, wait_for
+from loadtest.bench.plain_rows import packed_keys
 from player_sessions.rules import countries as rules
 from player_sessions.rules.countries import COUNTRIES, Count, expires_at, hours_until
 from player_sessions.rules.events import from_ms, to_ms
 from player_sessions.store import countries
 from player_sessions.store.countries import COUNTED, MAX_WAITING, WHOLE
-from player_sessions.store.hour_rows import DistinctStarts, packed_keys
+from player_sessions.store.hour_rows import DistinctStarts
 from player_sessions.store.store import StoreError
 from player_sessions.telemetry.metrics import REGISTRY
 from tests.store.conftest import RunningStore

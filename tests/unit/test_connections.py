@@ -97,7 +97,7 @@ class Wire:
     async def finish(self) -> Transport:
         """Wait until the application has ended, then close the connection."""
         while self.state.tasks:
-            await asyncio.gather(*self.state.tasks, return_exceptions=True)
+            await asyncio.gather(*self.state.tasks)
         if timer := getattr(self.connection, "timeout_keep_alive_task", None):  # of uvicorn's own
             timer.cancel()
         return self.transport
@@ -311,9 +311,10 @@ def test_a_part_of_a_body_leaves_at_once_and_a_head_waits_for_it() -> None:
         await asyncio.sleep(0.01)
         (packet,) = wire.transport.written
         assert packet.endswith(b"3\r\nhel\r\n")
-        for task in wire.state.tasks:
-            task.cancel()
-        await wire.finish()
+        (task,) = wire.state.tasks
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await wire.finish()
         assert wire.transport.closed
 
     asyncio.run(run())

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadtest.bench.plain_rows import packed_keys
 from player_sessions.rules.countries import COUNTRIES
 from player_sessions.rules.events import End, Start, from_ms
 from player_sessions.store.hour_rows import (
     DistinctStarts,
     Part,
-    packed_keys,
     shard_of,
     start_key,
     unpacked_keys,

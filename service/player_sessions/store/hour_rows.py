@@ -80,11 +80,6 @@ class HourRows:
         return rows
 
 
-def packed_keys(keys: Sequence[int]) -> bytes:
-    """Return keys as the bytes of `start_keys`."""
-    return struct.pack(f">{len(keys)}Q", *keys)
-
-
 def unpacked_keys(packed: bytes) -> Sequence[int]:
     """Return the keys of `start_keys`."""
     return struct.unpack(f">{len(packed) // _KEY_BYTES}Q", packed)

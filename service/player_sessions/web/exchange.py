@@ -83,7 +83,7 @@ class Exchange:
         "complete",
         "keep_alive",
         "scope",
-    )  # fmt: skip
+    )
 
     def __init__(
         self, carrier: Carrier, scope: dict[str, Any], *, keep_alive: bool, expects_continue: bool

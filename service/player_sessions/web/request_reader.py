@@ -113,7 +113,7 @@ class RequestReader:
 
     def on_headers_complete(self) -> None:
         parser, headers = self._parser, self._headers
-        if parser.should_upgrade() and self._offers_upgrade():
+        if self._offers_upgrade():
             return  # `_feed` reads this request again
         if len(headers) > _MAX_HEADERS:
             raise self._too_large()
