@@ -1,8 +1,8 @@
 """The starts of an hour as rows: how they are written, and how they are counted.
 
 A row of `starts_by_hour` holds the keys of all starts that one group commit has for an hour and a
-shard. A row for each start would cost Cassandra half as much again as the events themselves
-(docs/adr/0016). A start that is sent again stands in a second row, so counting looks at the keys.
+shard, since each row costs Cassandra something (docs/adr/0016). A start that is sent again stands
+in a second row, so counting looks at the keys.
 """
 
 from __future__ import annotations
