@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import json
 import os
 import secrets
@@ -20,7 +19,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -205,27 +204,27 @@ class Cluster:
         self._write_configuration(node, base)
         java = toolchain.java()
         jars = toolchain.jars()
+        command = [
+            *(str(java), f"-Xms{self.heap_mb}m", f"-Xmx{self.heap_mb}m", *_JVM.split()),
+            *(f"-javaagent:{path}" for path in jars.glob("jamm-*.jar")),
+            f"-Djava.io.tmpdir={base / 'tmp'}",
+            f"-Dcassandra.config=file://{base / 'cassandra.yaml'}",
+            f"-Dcassandra-rackdc.properties=file://{base / 'rackdc.properties'}",
+            f"-Dcassandra.storagedir={base}",
+            f"-Dcassandra.logdir={base}",
+            f"-Dcassandra.jmx.local.port={self._ports[2] + node - 1}",
+            f"-Dlogback.configurationFile={base / 'logback.xml'}",
+            *("-cp", f"{jars}/*", "org.apache.cassandra.service.CassandraDaemon"),
+        ]
         with (base / "system.log").open("ab") as log:
             self._processes[node] = subprocess.Popen(
-                [
-                    *(str(java), f"-Xms{self.heap_mb}m", f"-Xmx{self.heap_mb}m", *_JVM.split()),
-                    *(f"-javaagent:{path}" for path in jars.glob("jamm-*.jar")),
-                    f"-Djava.io.tmpdir={base / 'tmp'}",
-                    f"-Dcassandra.config=file://{base / 'cassandra.yaml'}",
-                    f"-Dcassandra-rackdc.properties=file://{base / 'rackdc.properties'}",
-                    f"-Dcassandra.storagedir={base}",
-                    f"-Dcassandra.logdir={base}",
-                    f"-Dcassandra.jmx.local.port={self._ports[2] + node - 1}",
-                    f"-Dlogback.configurationFile={base / 'logback.xml'}",
-                    *("-cp", f"{jars}/*", "org.apache.cassandra.service.CassandraDaemon"),
-                ],
+                ends_with_parent(command),
                 cwd=base,
                 env={**os.environ, **(environ or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # on Ctrl-C the owner of the cluster stops the nodes
-                preexec_fn=end_with_parent(os.getpid()),
             )
         (self.folder / "ports.json").write_text(json.dumps([self.native_port, *self._ports[1:]]))
         if wait:
@@ -420,18 +419,16 @@ class Cluster:
         return {key: {"class_name": name} for key, name in classes.items()}
 
 
-def end_with_parent(parent: int) -> Callable[[], None]:
-    """Have Linux end the child when its parent ends, even by kill -9."""
-    if not sys.platform.startswith("linux"):
-        return lambda: None
-    prctl = ctypes.CDLL(None).prctl
+def ends_with_parent(command: Sequence[str | Path]) -> list[str]:
+    """Return the command as one that Linux ends when its parent ends, even by kill -9.
 
-    def prepare() -> None:
-        prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:  # the parent ended before prctl took effect
-            os._exit(1)
-
-    return prepare
+    The child sets this itself, by util-linux's `setpriv`, because a `preexec_fn` runs Python in a
+    copy of this process whose other threads are gone: with gRPC loaded, one child in five aborted.
+    Where there is no such `setpriv` (macOS), the command is returned as it is.
+    """
+    setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
+    words = [str(word) for word in command]
+    return [setpriv, "--pdeathsig", "KILL", "--", *words] if setpriv else words
 
 
 def _free_ports(count: int) -> list[int]:

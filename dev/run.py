@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from dev import toolchain
-from dev.cluster import Cluster, NodeFailed, end_with_parent
+from dev.cluster import Cluster, NodeFailed, ends_with_parent
 from dev.toolchain import MissingTool, say
 from player_sessions.settings import PREFIX, InvalidSettings, Settings, load
 
@@ -95,9 +95,8 @@ def local(settings: Settings) -> str:
 def run(*arguments: str, serving: Settings | None = None) -> int:
     """Run a command and return its exit code; when we are stopped, stop the command first."""
     process = subprocess.Popen(
-        [COMMAND, *arguments],
+        ends_with_parent([COMMAND, *arguments]),
         start_new_session=True,  # on Ctrl-C we stop the command in order
-        preexec_fn=end_with_parent(os.getpid()),
     )
     try:
         if serving and serving.http_port:  # with port 0 only the service's log has the port

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import httpx
 
-from dev.cluster import Cluster, end_with_parent
+from dev.cluster import Cluster, ends_with_parent
 
 PREFIX = "PLAYER_SESSIONS_"
 COMMAND = Path(sys.executable).parent / "player-sessions"
@@ -152,11 +152,10 @@ class Server(Service):
     def __init__(self, environ: Mapping[str, str], probe: str = "url") -> None:
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            [COMMAND, "serve"],
+            ends_with_parent([COMMAND, "serve"]),
             env={**inherited(), **environ},
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=end_with_parent(os.getpid()),
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -180,7 +179,10 @@ class Server(Service):
                 self.lines.append(line)
 
     def _listening(self) -> list[dict[str, Any]]:
-        assert self.process.poll() is None, "the service ended:\n" + "".join(self.lines)
+        code = self.process.poll()
+        if code is not None:
+            self._reader.join()  # it may not have read the last lines yet
+            raise AssertionError(f"the service ended with {code}:\n" + "".join(self.lines))
         return self.logged("listening")
 
     def logged(self, event: str) -> list[dict[str, Any]]:

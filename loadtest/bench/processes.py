@@ -6,7 +6,6 @@ Every process ends with the process that started it.
 from __future__ import annotations
 
 import http.client
-import os
 import socket
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dev.cluster import Cluster, end_with_parent
+from dev.cluster import Cluster, ends_with_parent
 from dev.service import PREFIX, inherited
 from loadtest.bench.contenders import ROOT, Contender
 
@@ -117,14 +116,13 @@ def _started(contender: Contender, environ: Mapping[str, str], folder: Path) -> 
     port = _free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command(contender, folder),
+            ends_with_parent(command(contender, folder)),
             cwd=ROOT,
             env={**environ, f"{PREFIX}HTTP_PORT": str(port)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,  # on Ctrl-C we end the contender in order
-            preexec_fn=end_with_parent(os.getpid()),
         )
     return Running(contender, environ, log, port, process)
 

@@ -128,6 +128,9 @@ def _measure(job: Job, straight: _Straight) -> Measured:
     answered, straight.begun = straight.answered, time.perf_counter()
     own, cassandra = time.process_time(), cpu_seconds(job.cassandra)
     time.sleep(job.seconds)
+    until = time.monotonic() + _STALLED_SECONDS
+    while not (straight.latencies or straight.failure) and time.monotonic() < until:
+        time.sleep(0.05)  # nothing was sent and answered yet: extend the window
     made = Measured(
         requests=straight.answered - answered,
         seconds=time.perf_counter() - straight.begun,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,9 @@ import pytest
 
 from dev.cluster import Cluster
 from dev.service import SUPERUSER, new_keyspace, variables
+from loadtest.bench import straight
 from loadtest.bench.__main__ import measure
+from loadtest.bench.generator import Job
 from loadtest.bench.options import parser
 from loadtest.progress import Progress
 from tests.loadtest.commands import command
@@ -58,6 +63,16 @@ def test_the_bench_measures_every_contender(
     assert {f["contender"] for f in figures if f["checked"]} == WRITERS - {"asgi"}
     assert all(f["per_second"] > 0 and f["server_us"] > 0 and f["p999_ms"] > 0 for f in figures)
     assert all(f["resident_mib"] > 0 for f in figures if f["contender"] != "driver")
+
+
+def test_a_window_without_an_answer_lasts_until_the_first_one() -> None:
+    def begin(_: int, done: Callable[[None], None], __: object) -> None:
+        threading.Timer(0.2, done, (None,)).start()
+
+    job = Job(port=0, server=0, cassandra=os.getpid(), connections=1, warm_up=0, seconds=0.01)
+    measured = straight._measure(job, straight._Straight(begin))
+    assert measured.requests
+    assert measured.latencies
 
 
 def of(figures: list[dict[str, Any]], scenario: str) -> dict[str, dict[str, Any]]:
