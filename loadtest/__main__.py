@@ -7,6 +7,7 @@ Without --headless Locust serves its web page at port 8089.
 from __future__ import annotations
 
 import ast
+import socket
 import sys
 
 from locust import main as locust_main
@@ -31,9 +32,22 @@ def main() -> int:
     rest = sys.argv[2:]
     if name == "replay" and rest and not rest[0].startswith("-"):
         rest = ["--file", *rest]
-    sys.argv = ["loadtest", "-f", str(scenarios[name]), *rest]
+    sys.argv = ["loadtest", "-f", str(scenarios[name]), *rest, *own_master(rest)]
     locust_main.main()  # type: ignore[no-untyped-call]
     return 0
+
+
+def own_master(options: list[str]) -> list[str]:
+    """Return more options for `--processes`: a port of this run, on this machine only.
+
+    On Locust's fixed port, which is open on all addresses, workers could join another run.
+    """
+    names = {option.partition("=")[0] for option in options}
+    if "--processes" not in names or names & {"--worker", "--master-bind-port", "--master-port"}:
+        return []
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    return ["--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--master-port", port]
 
 
 if __name__ == "__main__":

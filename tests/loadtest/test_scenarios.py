@@ -326,6 +326,23 @@ def test_a_slash_at_the_end_of_the_host_is_no_part_of_the_paths(
     assert audit(f"{double.url}/", tmp_path / "out").returncode == 0
 
 
+def test_two_runs_on_one_machine_keep_their_own_workers(double: Double, tmp_path: Path) -> None:
+    limits = tmp_path / "lenient.toml"
+    limits.write_text(LENIENT)
+    options = ("-u", "2", "-t", "2s", "--processes", "2", "--thresholds", str(limits), *QUICK)
+
+    def run(seed: str) -> Done:
+        return load("steady", double.url, tmp_path / seed, *options, "--seed", seed)
+
+    seeds = ("one", "two")
+    with ThreadPoolExecutor(2) as pool:
+        for done in pool.map(run, seeds):
+            assert done.returncode == 0, done.stderr
+    for seed in seeds:
+        journals = sorted(path.name for path in (tmp_path / seed).glob("*.journal"))
+        assert journals == [f"{seed}-0.journal", f"{seed}-1.journal"]
+
+
 def test_options_that_cannot_work_are_reported_before_the_load(tmp_path: Path) -> None:
     limits = tmp_path / "limits.toml"
     limits.write_text("[all]\np95_ms = 1\n")
