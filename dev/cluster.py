@@ -22,7 +22,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -105,6 +105,14 @@ class NodeFailed(Exception):
     """A node did not start; the message has the end of its log."""
 
 
+class _Ports(NamedTuple):
+    """The ports of a cluster; node n has the n-th of those from `jmx` on."""
+
+    cql: int
+    storage: int  # by which the nodes reach each other
+    jmx: int
+
+
 class Cluster:
     """Nodes 1..`nodes` in `folder`; their data stay until `wipe`.
 
@@ -144,7 +152,7 @@ class Cluster:
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._held: contextlib.ExitStack | None = None
         self._fixed_port = native_port
-        self._ports = self._known_ports() or _free_ports(3)  # of CQL, of the nodes, of JMX
+        self._ports = self._known_ports() or _free_ports()
 
     def __enter__(self) -> Cluster:
         self.start()
@@ -161,7 +169,7 @@ class Cluster:
     @property
     def native_port(self) -> int:
         """The port of CQL, which is settled once the cluster has started."""
-        return self._fixed_port or self._ports[0]
+        return self._fixed_port or self._ports.cql
 
     @property
     def addresses(self) -> list[str]:
@@ -212,7 +220,7 @@ class Cluster:
             f"-Dcassandra-rackdc.properties=file://{base / 'rackdc.properties'}",
             f"-Dcassandra.storagedir={base}",
             f"-Dcassandra.logdir={base}",
-            f"-Dcassandra.jmx.local.port={self._ports[2] + node - 1}",
+            f"-Dcassandra.jmx.local.port={self._ports.jmx + node - 1}",
             f"-Dlogback.configurationFile={base / 'logback.xml'}",
             *("-cp", f"{jars}/*", "org.apache.cassandra.service.CassandraDaemon"),
         ]
@@ -226,7 +234,9 @@ class Cluster:
                 stderr=log,
                 start_new_session=True,  # on Ctrl-C the owner of the cluster stops the nodes
             )
-        (self.folder / "ports.json").write_text(json.dumps([self.native_port, *self._ports[1:]]))
+        (self.folder / "ports.json").write_text(
+            json.dumps(self._ports._replace(cql=self.native_port))
+        )
         if wait:
             self.wait_node(node)
 
@@ -291,7 +301,7 @@ class Cluster:
             raise MissingTool(
                 f"nodetool needs a whole Java: {java} lacks the module jdk.naming.rmi"
             )
-        port = str(self._ports[2] + node - 1)
+        port = str(self._ports.jmx + node - 1)
         return self._tool("NodeTool", "-h", "127.0.0.1", "-p", port, *arguments)
 
     def sstabledump(self, file: Path) -> str:
@@ -319,7 +329,7 @@ class Cluster:
             with contextlib.ExitStack() as held:
                 held.enter_context(toolchain.locked(self.folder / "lock", wait=False))
                 while not all(_reserved(port, held) for port in self._ports):
-                    self._ports = _free_ports(3)
+                    self._ports = _free_ports()
                 self._held = held.pop_all()
 
     def _release(self) -> None:
@@ -327,12 +337,11 @@ class Cluster:
             self._held.close()
             self._held = None
 
-    def _known_ports(self) -> list[int] | None:
+    def _known_ports(self) -> _Ports | None:
         try:
-            ports: list[int] = json.loads((self.folder / "ports.json").read_text())
-        except (OSError, ValueError):
+            return _Ports(*json.loads((self.folder / "ports.json").read_text()))
+        except (OSError, ValueError, TypeError):  # none yet, or not ours
             return None
-        return ports
 
     def _await_free(self, address: str, port: int) -> None:
         """Wait a little for a node that is ending; raise NodeFailed."""
@@ -362,7 +371,7 @@ class Cluster:
     def _configuration(self, node: int) -> dict[str, Any]:
         base = self.folder / f"node{node}"
         address = self.address(node)
-        seeds = {"seeds": f"{self.address(1)}:{self._ports[1]}"}
+        seeds = {"seeds": f"{self.address(1)}:{self._ports.storage}"}
         return {
             "cluster_name": "player-sessions",
             "num_tokens": 1,
@@ -379,7 +388,7 @@ class Cluster:
             "listen_address": address,
             "rpc_address": address,
             "broadcast_rpc_address": self.public_address(node),
-            "storage_port": self._ports[1],
+            "storage_port": self._ports.storage,
             "native_transport_port": self.native_port,
             "data_file_directories": [str(base / "data")],
             "commitlog_directory": str(base / "commitlog"),
@@ -431,17 +440,17 @@ def ends_with_parent(command: Sequence[str | Path]) -> list[str]:
     return [setpriv, "--pdeathsig", "KILL", "--", *words] if setpriv else words
 
 
-def _free_ports(count: int) -> list[int]:
+def _free_ports() -> _Ports:
     """Return free ports, each with 20 free ones after it (JMX of more nodes).
 
     They lie below the ports that Linux uses for outgoing connections, which may appear at any time.
     """
     ports: list[int] = []
-    while len(ports) < count:
+    while len(ports) < len(_Ports._fields):
         port = 20_000 + 20 * secrets.randbelow(600)
         if port not in ports and all(_is_free("127.0.0.1", port + n) for n in range(20)):
             ports.append(port)
-    return ports
+    return _Ports(*ports)
 
 
 def _reserved(port: int, held: contextlib.ExitStack) -> bool:

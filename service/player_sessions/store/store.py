@@ -113,17 +113,11 @@ class Store:
 
     async def read(self, player_id: UUID, limit: int, after: Position | None) -> Page:
         """Return the player's newest complete sessions below `after`; raises StoreError."""
-        connected = self._connector.ready()
-        if surplus := self.surplus("read"):
-            raise StoreError(surplus, "too many reads are under way")
-        self._reads += 1
         begun = time.perf_counter()  # uvloop's own clock has whole milliseconds only
         until = self._loop.time() + self._settings.deadline
-        walk = Walk(limit, now_ms() - self._settings.retention_ms, after)
-        try:
+        with self._counted_as_a_read() as connected:
+            walk = Walk(limit, now_ms() - self._settings.retention_ms, after)
             page = await Read(connected, player_id, until, self._tracing).page(walk)
-        finally:
-            self._reads -= 1
         _READ_SECONDS.observe(time.perf_counter() - begun)
         _SESSIONS.inc(len(page.sessions))
         _INCOMPLETE.inc(walk.incomplete)
