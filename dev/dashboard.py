@@ -116,7 +116,7 @@ ROWS: dict[str, list[Panel]] = {
         graph("Rows read", "cps", "Rows that new counts read: the starts of a group commit each.",
               (per_second("country_rows_read_total"), "rows")),
         graph("Counts at once", "none",
-              "How many shards of hours were being counted on average, by all instances.",
+              "How many hours were being counted on average, by all instances.",
               (per_second("country_count_duration_seconds_sum"), "counts")),
     ],
     "Cassandra, as the service sees it": [

@@ -11,11 +11,12 @@ from uuid import UUID
 from player_sessions.rules.countries import COUNTRIES, HOUR_MS
 from player_sessions.rules.events import Event, Start
 from player_sessions.settings import Settings
-from player_sessions.store.hour_rows import shard_of, start_key
+from player_sessions.store.hour_rows import start_key
 from player_sessions.store.statements import CQL
 
 STATEMENTS = ("start", "starts_of_hour", "end")
 _SETTINGS = Settings()
+SHARDS = _SETTINGS.country_shards
 _RETENTION_MS = _SETTINGS.retention_ms
 _COUNTRY_RETENTION_MS = _SETTINGS.country_hours * HOUR_MS
 
@@ -49,18 +50,19 @@ def rows(event: Event, now: int) -> list[Row]:
     made = [Row("start", (player, event.ts, session, country, latest, ttl, stamp))]
     ttl = _seconds_until(at + _COUNTRY_RETENTION_MS, now)
     if ttl > 0:
-        hour, shard, key = hour_key(event)
+        hour, key = hour_key(event)
         group_commit = UUID(bytes=urandom(16))
+        shard = int.from_bytes(group_commit.bytes[:4]) % SHARDS
         values = hour, shard, group_commit, packed_keys([key]), ttl
         made.append(Row("starts_of_hour", values))
     return made
 
 
-def hour_key(event: Start) -> tuple[int, int, int]:
-    """Return the hour, the shard and the key of a start among the starts of its hour."""
+def hour_key(event: Start) -> tuple[int, int]:
+    """Return the hour of a start (ms), and its key among the starts of this hour."""
     at, country = event.at_ms, COUNTRIES.index(event.country)
     key = start_key(event.player_id.bytes, event.session_id.bytes, country)
-    return at - at % HOUR_MS, shard_of(key, _SETTINGS.country_shards), key
+    return at - at % HOUR_MS, key
 
 
 def packed_keys(keys: Sequence[int]) -> bytes:

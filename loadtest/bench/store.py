@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from itertools import chain
+from itertools import chain, product
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -101,12 +101,12 @@ def check_stored(session: Any, name: str, players: Sequence[str], *, all_rows: b
 def _incomplete(session: Any, starts: Sequence[Any]) -> list[tuple[UUID]]:
     """Return the players whose start is not their latest, or not among the starts of its hour."""
     keys = [plain_rows.hour_key(Start(row[0], row[1], row[2], row[3])) for row in starts]
-    shards = sorted({(hour, shard) for hour, shard, _ in keys})
-    rows = chain.from_iterable(_rows(session, _KEYS_OF_SHARD, shards))
+    shards = product({hour for hour, _ in keys}, range(plain_rows.SHARDS))
+    rows = chain.from_iterable(_rows(session, _KEYS_OF_SHARD, list(shards)))
     of_hours = set(chain.from_iterable(unpacked_keys(row[0]) for row in rows))
     return [
         (player,)
-        for (player, one, at, country, latest), (*_, key) in zip(starts, keys, strict=True)
+        for (player, one, at, country, latest), (_, key) in zip(starts, keys, strict=True)
         if latest != (at, one, country) or key not in of_hours
     ]
 

@@ -33,7 +33,7 @@ from player_sessions.rules.events import End, Event, Start, from_ms
 from player_sessions.settings import load
 from player_sessions.store.cluster import build_cluster
 from player_sessions.store.erasure import Deletes
-from player_sessions.store.hour_rows import shard_of, start_key
+from player_sessions.store.hour_rows import start_key
 from player_sessions.store.loop_connection import LoopConnection
 from player_sessions.store.rows import NOW_IN_SECONDS, RowsProtocol
 from tests.support import inserts
@@ -105,7 +105,7 @@ def test_a_packed_batch_leaves_a_session_as_the_drivers_own_frame_of_the_same_ro
     start = [player.bytes, at, session.bytes, b"FI", latest, ttl_bytes, stamp_bytes]
     key = start_key(player.bytes, session.bytes, tie)
     of_hour = [
-        struct.pack(">q", NOW // 3_600_000 * 3_600_000), struct.pack(">h", shard_of(key, 8)),
+        struct.pack(">q", NOW // 3_600_000 * 3_600_000), bytes(2),
         bytes(16), key.to_bytes(8), struct.pack(">i", 86_400),
     ]  # fmt: skip
     end_at, end_stamp = struct.pack(">q", NOW + 1), struct.pack(">q", stamp + 1000)

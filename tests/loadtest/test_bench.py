@@ -14,11 +14,12 @@ import pytest
 
 from dev.cluster import Cluster
 from dev.service import SUPERUSER, new_keyspace, variables
-from loadtest.bench import straight
+from loadtest.bench import row_costs, store, straight
 from loadtest.bench.__main__ import measure
 from loadtest.bench.generator import Job
 from loadtest.bench.options import parser
 from loadtest.progress import Progress
+from player_sessions.store.rows import RowsProtocol
 from tests.loadtest.commands import command
 
 PEER = {"peer"} if shutil.which("go") else set()
@@ -73,6 +74,21 @@ def test_a_window_without_an_answer_lasts_until_the_first_one() -> None:
     measured = straight._measure(job, straight._Straight(begin))
     assert measured.requests
     assert measured.latencies
+
+
+def test_what_rows_cost_is_measured_by_writing_them(cassandra: Cluster) -> None:
+    keyspace = new_keyspace()
+    with store.opened(variables(cassandra, keyspace, **SUPERUSER)) as session:
+        session.client_protocol_handler = RowsProtocol
+        for rows in row_costs.forms(session, keyspace).values():
+            cost = row_costs.measure(session, cassandra.pid(1), keyspace, 40, 16, rows)
+            assert 0 < cost.foreground <= cost.all_threads
+        starts = session.execute(f"SELECT latest FROM {keyspace}.session_starts").all()
+        ends = session.execute(f"SELECT session_id FROM {keyspace}.session_ends").all()
+        hours = session.execute(f"SELECT start_keys FROM {keyspace}.starts_by_hour").all()
+    assert (len(starts), len(ends)) == (60, 60)
+    assert sum(latest is not None for (latest,) in starts) == 40  # of two of the three forms
+    assert sorted(len(keys) // 8 for (keys,) in hours) == [4, 8, 8]  # group commits of 16, 16, 8
 
 
 def of(figures: list[dict[str, Any]], scenario: str) -> dict[str, dict[str, Any]]:

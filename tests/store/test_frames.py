@@ -17,7 +17,7 @@ from loadtest.bench import plain_rows
 from player_sessions.rules.events import End, Event, Start, from_ms
 from player_sessions.settings import Settings
 from player_sessions.store.erasure import Deletes
-from player_sessions.store.hour_rows import shard_of, start_key
+from player_sessions.store.hour_rows import start_key
 from player_sessions.store.packing import packed
 from player_sessions.store.rows import ROW_BYTES, Inserts, RowsProtocol
 from player_sessions.store.statements import CQL
@@ -70,7 +70,7 @@ def driver_rows(
     if ttl > 0:
         key = start_key(player.bytes, session.bytes, stamp % 1000)
         hour = from_ms(at // 3_600_000 * 3_600_000)
-        place = hour, shard_of(key, SHARDS)
+        place = hour, int.from_bytes(group_commit.bytes[:4]) % SHARDS
         rows["starts_of_hour"] = (*place, group_commit, plain_rows.packed_keys([key]), ttl)
     return rows
 
@@ -147,7 +147,7 @@ def test_packed_counts_make_the_frame_that_binding_makes(
     bound = BatchStatement(BatchType.UNLOGGED)
     rows, now = [], from_ms(now_ms())
     for country, starts in (("", 0), ("FI", 1), ("SE", 2**40)):
-        values = prepared.bind((now, -1, country, starts, now, 60, 2**50))
+        values = prepared.bind((now, country, starts, now, 60, 2**50))
         bound.add(values)
         rows.append(packed(values))
     ready = Inserts(statements, Settings()).batch(rows, bound.routing_key)

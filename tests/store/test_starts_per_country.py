@@ -24,7 +24,7 @@ from player_sessions.rules import countries as rules
 from player_sessions.rules.countries import COUNTRIES, Count, expires_at, hours_until
 from player_sessions.rules.events import from_ms, to_ms
 from player_sessions.store import countries
-from player_sessions.store.countries import COUNTED, MAX_WAITING, WHOLE
+from player_sessions.store.countries import COUNTED, MAX_WAITING
 from player_sessions.store.hour_rows import DistinctStarts
 from player_sessions.store.store import StoreError
 from player_sessions.telemetry.metrics import REGISTRY
@@ -61,12 +61,12 @@ class Tables:
             self._session.execute(batch)
 
     def kept(self) -> list[Any]:
-        """Return (hour, shard, country, starts, counted_at, TTL, timestamp) of the kept counts."""
+        """Return (hour, country, starts, counted_at, TTL, timestamp) of the kept counts."""
         rows = self._session.execute(
-            "SELECT hour, shard, country, starts, counted_at, TTL(starts), WRITETIME(starts)"
+            "SELECT hour, country, starts, counted_at, TTL(starts), WRITETIME(starts)"
             f" FROM {self._keyspace}.start_counts"
         )
-        return [(to_ms(hour), s, c, n, to_ms(at), *using) for hour, s, c, n, at, *using in rows]
+        return [(to_ms(hour), c, n, to_ms(at), *using) for hour, c, n, at, *using in rows]
 
     def forget_counts(self) -> None:
         self._session.execute(f"TRUNCATE {self._keyspace}.start_counts")
@@ -117,7 +117,7 @@ def test_every_shard_that_has_rows_is_counted_whatever_the_setting_says(tables: 
         assert asked(running) == {hour: {"FI": 4, "SE": 274}}
 
 
-def test_a_shard_of_many_rows_and_of_all_countries_is_counted_whole(tables: Tables) -> None:
+def test_an_hour_of_many_rows_and_of_all_countries_is_counted_whole(tables: Tables) -> None:
     """The rows come in many pages, and the counts of all countries are kept in one batch."""
     hour = hour_ago(0)
     every = {"".join(pair): 1 for pair in product(ascii_uppercase, repeat=2)}
@@ -132,38 +132,38 @@ def test_a_shard_of_many_rows_and_of_all_countries_is_counted_whole(tables: Tabl
 def test_a_start_counts_once_however_often_it_was_sent(tables: Tables) -> None:
     hour, (one, two, three) = hour_ago(1), (5 << 10, 6 << 10, 7 << 10 | 675)
     tables.add_keys(hour, 2, [[one, two], [two, one, three], *[[one]] * 2500])
+    tables.add_keys(hour, 0, [[three, one]])  # sent again, in another group commit
     with tables.service() as running:
         assert asked(running) == {hour: {"AA": 2, "ZZ": 1}}
 
 
-def test_a_shard_with_more_keys_than_the_memory_may_hold_is_counted_in_parts(
+def test_an_hour_with_more_keys_than_the_memory_may_hold_is_counted_in_parts(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(countries, "MOST_KEYS", 300)
     monkeypatch.setattr(countries, "PAGE_ROWS", 10)
     hour, most = hour_ago(1), 0
     keys = [next(KEYS) << 10 | number % 676 for number in range(3000)]
-    tables.add_keys(hour, 2, [keys[n : n + 20] for n in range(0, 3000, 15)])  # 5 of each 20 twice
+    for shard in (2, 5):  # 5 of each 20 twice in each shard, and all in both
+        tables.add_keys(hour, shard, [keys[n : n + 20] for n in range(0, 3000, 15)])
     add = DistinctStarts.add
 
-    def adding(starts: DistinctStarts, rows: Iterable[bytes]) -> None:
+    async def adding(starts: DistinctStarts, rows: Iterable[bytes]) -> None:
         nonlocal most
-        add(starts, rows)
-        most = max(most, len(starts))
+        await add(starts, rows)
+        most = max(most, starts._held)
 
     monkeypatch.setattr(DistinctStarts, "add", adding)
     with tables.service() as running:
         found = asked(running)
     assert found == {hour: Counter(COUNTRIES[key & 1023] for key in keys)}
-    assert 300 < most <= 300 + 10 * 20  # the limit and one page
+    assert 200 < most <= 300 + 2 * 10 * 20  # the limit, and a page of each of two shards
 
 
 def test_hours_and_shards_without_starts_are_remembered(tables: Tables) -> None:
     with tables.service() as running:
         assert asked(running, 5) == {}
-    assert {(shard, country, starts) for _, shard, country, starts, *_ in tables.kept()} == {
-        (WHOLE, COUNTED, 0)
-    }
+    assert {(country, starts) for _, country, starts, *_ in tables.kept()} == {(COUNTED, 0)}
     counted = measured("hours_total", kind="counted")
     with tables.service() as another:
         assert asked(another, 5) == {}
@@ -197,12 +197,12 @@ def test_a_kept_count_lives_as_long_as_the_rules_say(tables: Tables) -> None:
         asked(running, 20)
         now = now_ms()
     kept = tables.kept()
-    assert {(hour, shard) for hour, shard, *_ in kept} >= {
-        (hours[0], 5), (hours[0], WHOLE), (hours[-2], 5), (hours[-1], WHOLE)
+    assert {(hour, country) for hour, country, *_ in kept} >= {
+        (hours[0], "FI"), (hours[0], COUNTED), (hours[-2], "FI"), (hours[-1], COUNTED)
     }  # fmt: skip
-    for hour, shard, _, _, counted_at, ttl, timestamp in kept:
+    for hour, country, _, counted_at, ttl, timestamp in kept:
         expected = (expires_at(hour, counted_at, took=0.0) - now) / 1000
-        assert expected - 20 < ttl < expected + 20, (hour, shard)
+        assert expected - 20 < ttl < expected + 20, (hour, country)
         assert timestamp == counted_at * 1000
         assert now - 60_000 < counted_at <= now
 
@@ -230,21 +230,10 @@ def test_of_two_counts_the_later_one_is_kept(tables: Tables) -> None:
     with tables.service() as running:
         counting = running.store._countries
         for made in (Count({"FI": 2, "SE": 1}, now), Count({"FI": 1}, now - 5000)):
-            running.call(counting._save(hour, WHOLE, made, 0.0))
-        kept = running.call(counting._load(hour, WHOLE))
+            running.call(counting._save(hour, made, 0.0))
+        kept = running.call(counting._load(hour))
     assert kept is not None
     assert (kept.count.starts, kept.count.counted_at) == ({"FI": 2, "SE": 1}, now)
-
-
-def test_a_count_in_the_making_by_another_process_is_not_taken_for_whole(tables: Tables) -> None:
-    hour, now = hour_ago(1), now_ms()
-    tables.add(hour, 0, {"FI": 2})
-    tables.add(hour, 1, {"SE": 1})
-    with tables.service() as running:
-        running.call(running.store._countries._save(hour, 0, Count({"FI": 2}, now), 0.0))
-        rows = measured("rows_read_total")
-        assert asked(running) == {hour: {"FI": 2, "SE": 1}}
-        assert measured("rows_read_total") == rows + 1  # the kept shard is not counted again
 
 
 def outcomes(running: RunningStore, requests: int, hours: int) -> list[Any]:

@@ -248,7 +248,7 @@ def test_services_with_different_numbers_of_shards_count_everything(
     run_schema_apply(cassandra, keyspace)
     world = World(cassandra, keyspace, random.Random(7))
     starts = [each._replace(session=UUID(int=n)) for n, each in enumerate(world.some(120))]
-    for shards, some in (("1", starts[:40]), ("16", starts[40:80]), ("256", starts[80:])):
+    for shards, some in (("1", starts[:60]), ("16", starts[20:90]), ("256", starts[10:])):
         environ = variables(cassandra, keyspace, COUNTRY_SHARDS=shards)
         send(services.enter_context(Server(environ)).ready(), oracle, some)
     last = services.enter_context(Server(world.environ)).ready()

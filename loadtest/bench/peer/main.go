@@ -71,15 +71,10 @@ type page struct {
 	Cursor   *string   `json:"next_cursor"`
 }
 
-// The starts of an hour and a shard in one request: their keys, and the TTL of the newest.
+// The starts of an hour in one request: their keys, and the TTL of the newest.
 type hourRow struct {
 	keys []byte
 	ttl  int
-}
-
-type place struct {
-	hour  time.Time
-	shard uint64
 }
 
 type service struct{ cassandra *gocql.Session }
@@ -97,7 +92,7 @@ func (s service) ingest(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	batch, now := s.cassandra.NewBatch(gocql.UnloggedBatch).WithContext(r.Context()), time.Now()
-	accepted, hours := 0, map[place]hourRow{}
+	accepted, hours := 0, map[time.Time]hourRow{}
 	for _, each := range body.Events {
 		kept, err := add(batch, hours, each, now)
 		if err != nil {
@@ -108,8 +103,9 @@ func (s service) ingest(w http.ResponseWriter, r *http.Request) {
 			accepted++
 		}
 	}
-	for at, row := range hours {
-		batch.Query(insertStartsOfHour, at.hour, at.shard, gocql.MustRandomUUID(), row.keys, row.ttl)
+	for hour, row := range hours {
+		id := gocql.MustRandomUUID()
+		batch.Query(insertStartsOfHour, hour, id[0]%countryShards, id, row.keys, row.ttl)
 	}
 	if batch.Size() > 0 {
 		if err := s.cassandra.ExecuteBatch(batch); err != nil {
@@ -122,7 +118,7 @@ func (s service) ingest(w http.ResponseWriter, r *http.Request) {
 
 // add checks an event and adds its row, unless the event is older than the retention; the key of a
 // start it adds to those of its hour.
-func add(batch *gocql.Batch, hours map[place]hourRow, e event, now time.Time) (kept bool, err error) {
+func add(batch *gocql.Batch, hours map[time.Time]hourRow, e event, now time.Time) (kept bool, err error) {
 	player, err := gocql.ParseUUID(e.Player)
 	if err != nil {
 		return false, err
@@ -158,9 +154,9 @@ func add(batch *gocql.Batch, hours map[place]hourRow, e event, now time.Time) (k
 	batch.Query(insertStart, player, id, at, e.Country, at, id, e.Country, ttl, at.UnixMicro()+int64(number))
 	if ttl, kept := secondsUntil(at.Add(countryRetention), now); kept {
 		key := murmur3.Sum64(append(player.Bytes(), id[:]...))<<10 | number
-		to := place{at.Truncate(time.Hour), key >> 10 % countryShards}
-		row := hours[to]
-		hours[to] = hourRow{binary.BigEndian.AppendUint64(row.keys, key), max(row.ttl, ttl)}
+		hour := at.Truncate(time.Hour)
+		row := hours[hour]
+		hours[hour] = hourRow{binary.BigEndian.AppendUint64(row.keys, key), max(row.ttl, ttl)}
 	}
 	return true, nil
 }

@@ -1,12 +1,12 @@
 """Starts per country: counts of whole hours, which are made on request and kept for a while.
 
-An hour's starts lie in several partitions of `starts_by_hour`, its shards. Each shard is counted by
-itself, and its count is kept in `start_counts` until it expires; so is the sum of the hour, under
-the shard WHOLE. The next count, in this process or in another one, goes on from what is kept. This
-process also keeps the sums in memory.
+An hour's starts lie in several partitions of `starts_by_hour`, its shards. A count reads them all
+and counts each key once, since a start that is sent again may stand in another shard. The count is
+kept in `start_counts` until it expires. The next question, to this process or to another one, goes
+on from what is kept. This process also keeps the counts in memory.
 
-A count reads the keys of the starts and counts each key once. It keeps at most MOST_KEYS of them in
-memory: a shard with more is counted in parts, for each of which it is read again.
+At most MOST_KEYS keys of an hour are in memory: an hour with more is counted in parts, for each of
+which it is read again.
 
 All shards that have rows are counted, whatever the setting says: another process may write with
 another number of shards, or may have done so before.
@@ -37,11 +37,10 @@ from player_sessions.telemetry import metrics
 if TYPE_CHECKING:
     from player_sessions.telemetry.tracing import Tracing
 
-WHOLE = -1  # the shard of an hour's sum
-COUNTED = ""  # the country of a row that only says that its shard was counted
+COUNTED = ""  # the country of a row that only says that its hour was counted
 SHARDS_AT_ONCE = 2
-MOST_KEYS = 250_000  # of one shard in memory, where they take some 25 MB
-PAGE_ROWS = 1000  # read at once; counting their keys must not hold up the loop for long
+MOST_KEYS = 4_000_000  # of one hour in memory, where they take some 35 MB
+PAGE_ROWS = 500  # read at once; counting their keys must not hold up the loop for long
 STATEMENT_SECONDS = 60.0  # the most that a statement may take
 _FIRST = UUID(int=0)  # before each group commit
 MAX_WAITING = 16  # requests that may wait for a count; they must not use up the limit of reads
@@ -138,54 +137,51 @@ class CountryStarts:
         self._kept = {hour: kept for hour, kept in self._kept.items() if kept.until > now}
 
     async def _hour(self, hour: int) -> _Kept:
-        """Return the count of a whole hour: the kept one, or the sum of its shards."""
-        if kept := await self._load(hour, WHOLE):
+        """Return the count of an hour: the kept one, or a new one."""
+        if kept := await self._load(hour):
             _FROM["kept"].inc()
             return kept
         begun, counted_at = time.perf_counter(), self._clock()
         shards = [row[0] for row in await self._fetch("shards", from_ms(hour), _SHARDS)]
-        counts: list[Count] = []
-        for first in range(0, len(shards), SHARDS_AT_ONCE):
-            some = shards[first : first + SHARDS_AT_ONCE]
-            counts += await asyncio.gather(*(self._shard(hour, shard) for shard in some))
-        whole = rules.summed(counts, counted_at)
-        _FROM["counted"].inc()
-        return await self._save(hour, WHOLE, whole, time.perf_counter() - begun)
-
-    async def _shard(self, hour: int, shard: int) -> Count:
-        """Return the count of one shard: the kept one, or a new one."""
-        if kept := await self._load(hour, shard):
-            return kept.count
-        begun, counted_at = time.perf_counter(), self._clock()
-        count = Count(await self._distinct(hour, shard, Part()), counted_at)
+        count = Count(await self._distinct(hour, shards, Part()), counted_at)
         took = time.perf_counter() - begun
         _SECONDS.observe(took)
-        return (await self._save(hour, shard, count, took)).count
+        _FROM["counted"].inc()
+        return await self._save(hour, count, took)
 
-    async def _distinct(self, hour: int, shard: int, part: Part) -> Counter[str]:
-        """Return the starts by country of a part of a shard; of its halves if it is too large."""
-        starts, after = DistinctStarts(part), _FIRST
-        while len(starts) <= MOST_KEYS:
-            rows = await self._fetch("start_keys", from_ms(hour), shard, after, PAGE_ROWS)
-            metrics.COUNTRY_ROWS.inc(len(rows))
-            starts.add(keys for _, keys in rows)
-            if len(rows) < PAGE_ROWS:
-                return starts.by_country()
-            after = rows[-1][0]
+    async def _distinct(self, hour: int, shards: Sequence[int], part: Part) -> Counter[str]:
+        """Return the starts by country of a part of an hour; of its halves if it is too large."""
+        starts = DistinctStarts(part, MOST_KEYS)
+        for first in range(0, len(shards), SHARDS_AT_ONCE):
+            some = shards[first : first + SHARDS_AT_ONCE]
+            await asyncio.gather(*(self._read(hour, shard, starts) for shard in some))
+        if not starts.full:
+            return await starts.by_country()
         del starts
         one, other = part.halves()
-        return await self._distinct(hour, shard, one) + await self._distinct(hour, shard, other)
+        return await self._distinct(hour, shards, one) + await self._distinct(hour, shards, other)
 
-    async def _load(self, hour: int, shard: int) -> _Kept | None:
+    async def _read(self, hour: int, shard: int, starts: DistinctStarts) -> None:
+        """Add the keys of a shard to `starts`, unless those become too many."""
+        after = _FIRST
+        while not starts.full:
+            rows = await self._fetch("start_keys", from_ms(hour), shard, after, PAGE_ROWS)
+            metrics.COUNTRY_ROWS.inc(len(rows))
+            await starts.add(keys for _, keys in rows)
+            if len(rows) < PAGE_ROWS:
+                return
+            after = rows[-1][0]
+
+    async def _load(self, hour: int) -> _Kept | None:
         """Return a count that is kept in Cassandra, or None."""
-        rows = await self._fetch("kept_counts", from_ms(hour), shard)
+        rows = await self._fetch("kept_counts", from_ms(hour))
         if not rows or rows[0][0] != COUNTED:
             return None
         (_, _, counted_at, ttl), *others = rows
         count = Count({country: starts for country, starts, *_ in others}, to_ms(counted_at))
         return _Kept(count, self._loop.time() + ttl)
 
-    async def _save(self, hour: int, shard: int, count: Count, took: float) -> _Kept:
+    async def _save(self, hour: int, count: Count, took: float) -> _Kept:
         """Keep a count in Cassandra, for as long as the rules say.
 
         The rows carry the time of the count as their timestamp: of two processes that count at the
@@ -197,7 +193,7 @@ class CountryStarts:
         bind = connected.statements["keep_count"].bind
         using = from_ms(count.counted_at), ttl, count.counted_at * 1000
         bound = [
-            bind((from_ms(hour), shard, country, starts, *using))
+            bind((from_ms(hour), country, starts, *using))
             for country, starts in ((COUNTED, 0), *count.starts.items())
         ]
         batch = connected.inserts.batch([packed(each) for each in bound], bound[0].routing_key)

@@ -1,13 +1,15 @@
 """The starts of an hour as rows: how they are written, and how they are counted.
 
-A row of `starts_by_hour` holds the keys of all starts that one group commit has for an hour and a
-shard, since each row costs Cassandra something (docs/adr/0016). A start that is sent again stands
-in a second row, so counting looks at the keys.
+A row of `starts_by_hour` holds the keys of all starts that one group commit has for an hour, since
+each row costs Cassandra something (docs/adr/0016). A start that is sent again stands in a second
+row, so counting looks at the keys.
 """
 
 from __future__ import annotations
 
+import asyncio
 import struct
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,6 +32,8 @@ _COUNTRY = (1 << _COUNTRY_BITS) - 1
 _KEY_BITS = 64
 _KEY_BYTES = _KEY_BITS // 8
 _WHOLE_KEY = (1 << _KEY_BITS) - 1
+_BUCKET_BITS = 8
+_MIX = int.from_bytes(urandom(8)) | 1  # odd, so that mixed keys differ as the keys do
 
 
 def start_key(player: bytes, session: bytes, country: int) -> int:
@@ -44,11 +48,6 @@ def start_key(player: bytes, session: bytes, country: int) -> int:
     return key
 
 
-def shard_of(key: int, shards: int) -> int:
-    """Return which of so many shards of its hour a start belongs to."""
-    return (key >> _COUNTRY_BITS) % shards
-
-
 class HourRows:
     """Packs the starts of a group commit as rows of `starts_by_hour`.
 
@@ -61,20 +60,20 @@ class HourRows:
         self._packer = cache(lambda keys: packer(statement, 5, 8, f"q ih i16s i{keys}Q ii"))
 
     def rows(self, starts: Iterable[StartOfHour], now: int) -> list[bytes]:
-        """Return the packed rows, one for each hour and shard; a row lives as its newest start."""
-        places: dict[tuple[int, int], list[int]] = {}  # the newest start's time, and all keys
-        shards, retention = self._shards, self.retention
+        """Return the packed rows, one for each hour; a row lives as long as its newest start."""
+        hours: dict[int, list[int]] = {}  # the newest start's time, and all keys
         for at, key in starts:
-            place = at - at % HOUR_MS, shard_of(key, shards)
-            found = places.get(place)
+            hour = at - at % HOUR_MS
+            found = hours.get(hour)
             if found is None:
-                places[place] = [at, key]
+                hours[hour] = [at, key]
             else:
                 found[0] = max(found[0], at)
                 found.append(key)
         group, second, rows = urandom(16), now // 1000, []
-        for (hour, shard), (newest, *keys) in places.items():
-            ttl = max(1, -(-(newest + retention) // 1000) - second)
+        shard = int.from_bytes(group[:4]) % self._shards
+        for hour, (newest, *keys) in hours.items():
+            ttl = max(1, -(-(newest + self.retention) // 1000) - second)
             pack, size = self._packer(len(keys)), _KEY_BYTES * len(keys)
             rows.append(pack(hour, 2, shard, 16, group, size, *keys, 4, ttl))
         return rows
@@ -87,7 +86,7 @@ def unpacked_keys(packed: bytes) -> Sequence[int]:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The keys whose highest `bits` bits are `number`: all keys, or a half, a quarter and so on."""
+    """The keys whose mixed value begins with the `bits` bits of `number`; all keys by default."""
 
     number: int = 0
     bits: int = 0
@@ -97,31 +96,49 @@ class Part:
         bits = self.bits + 1
         return Part(2 * self.number, bits), Part(2 * self.number + 1, bits)
 
-    def of(self, keys: Iterable[int]) -> set[int]:
-        """Return those of `keys` that belong to this part."""
-        if not self.bits:
-            return set(keys)
-        low = _KEY_BITS - self.bits
-        return {key for key in keys if key >> low == self.number}
-
 
 class DistinctStarts:
-    """Counts starts by country, each key once; all keys of the part are in memory meanwhile."""
+    """Counts the starts of a part of the keys by country, each key once.
 
-    def __init__(self, part: Part) -> None:
+    A set takes ten times the memory of its keys. So the keys are put into buckets, 8 bytes for each
+    key, and one bucket at a time is made a set. Each bucket gets as many keys as any other, since a
+    number that only this process knows mixes the keys: no client can choose ids for one bucket.
+    """
+
+    def __init__(self, part: Part, most: int) -> None:
+        """`most` is how many keys may be in memory."""
+        self.full = False  # the part has too many keys, and must be counted in halves
         self._part = part
-        self._seen: set[int] = set()
-        self._numbers: Counter[int] = Counter()
+        self._most = most
+        self._buckets = [array("Q") for _ in range(1 << _BUCKET_BITS)]
+        self._held = 0
 
-    def __len__(self) -> int:
-        return len(self._seen)
+    async def add(self, rows: Iterable[bytes]) -> None:
+        """Take the keys of these rows; a row is `start_keys`."""
+        buckets, number = self._buckets, self._part.number
+        outside = _KEY_BITS - self._part.bits
+        inside, last = outside - _BUCKET_BITS, len(buckets) - 1
+        for key in unpacked_keys(b"".join(rows)):
+            mixed = key * _MIX & _WHOLE_KEY
+            if mixed >> outside == number:
+                buckets[mixed >> inside & last].append(key)
+                self._held += 1
+        if self._held > self._most:
+            await self._drop_repeated()
 
-    def add(self, rows: Iterable[bytes]) -> None:
-        """Count the keys of these rows that were not seen yet; a row is `start_keys`."""
-        new = self._part.of(unpacked_keys(b"".join(rows))) - self._seen
-        self._seen |= new
-        self._numbers.update(map(and_, new, repeat(_COUNTRY)))
+    async def _drop_repeated(self) -> None:
+        """Keep each key once; the part is full when that makes little room."""
+        for bucket in self._buckets:
+            distinct = array("Q", set(bucket))
+            self._held -= len(bucket) - len(distinct)
+            bucket[:] = distinct
+            await asyncio.sleep(0)  # other requests go on
+        self.full = self._held > self._most // 2
 
-    def by_country(self) -> Counter[str]:
+    async def by_country(self) -> Counter[str]:
         """Return the starts of each country."""
-        return Counter({COUNTRIES[number]: n for number, n in self._numbers.items()})
+        numbers: Counter[int] = Counter()
+        for bucket in self._buckets:
+            numbers.update(map(and_, set(bucket), repeat(_COUNTRY)))
+            await asyncio.sleep(0)
+        return Counter({COUNTRIES[number]: n for number, n in numbers.items()})

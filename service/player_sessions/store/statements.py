@@ -35,7 +35,7 @@ CQL = {
     "start_keys": "SELECT group_commit, start_keys FROM {0}.starts_by_hour"
     " WHERE hour = ? AND shard = ? AND group_commit > ? LIMIT ?",
     "kept_counts": "SELECT country, starts, counted_at, TTL(starts) FROM {0}.start_counts"
-    " WHERE hour = ? AND shard = ?",
-    "keep_count": "INSERT INTO {0}.start_counts (hour, shard, country, starts, counted_at)"
-    " VALUES (?, ?, ?, ?, ?) USING TTL ? AND TIMESTAMP ?",
+    " WHERE hour = ?",
+    "keep_count": "INSERT INTO {0}.start_counts (hour, country, starts, counted_at)"
+    " VALUES (?, ?, ?, ?) USING TTL ? AND TIMESTAMP ?",
 }

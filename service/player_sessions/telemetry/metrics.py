@@ -181,12 +181,12 @@ COUNTRY_HOURS = _counter(
 COUNTRY_ROWS = _counter(
     "country_rows_read",
     "rows",
-    "Rows that new counts per country read; each has the starts of one group commit and shard.",
+    "Rows that new counts per country read; each has the starts of one group commit.",
 )
 COUNTRY_SECONDS = _histogram(
     "country_count_duration_seconds",
     "seconds",
-    "Time to count one shard of an hour.",
+    "Time to count one hour.",
     _COUNT_SECONDS,
 )
 
