@@ -47,7 +47,10 @@ def test_the_bench_measures_every_contender(
     assert output.out.count("floor = driver + asgi") == 2  # of writes and of reads
     assert PEER or "peer is left out: Go is not installed" in output.err
     assert "100 % of the requests to `traced` were sampled" in output.out
-    assert b"<svg" in plot.read_bytes()
+    drawn = plot.read_text()
+    assert "<svg" in drawn
+    assert "<!-- 10 per request -->" in drawn
+    assert "<!-- 30 sessions -->" in drawn
 
     document = json.loads(file.read_text())
     assert ("Go" in document["machine"]) == bool(PEER)
