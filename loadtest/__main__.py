@@ -7,11 +7,11 @@ Without --headless Locust serves its web page at port 8089.
 from __future__ import annotations
 
 import ast
-import socket
 import sys
 
 from locust import main as locust_main
 
+from loadtest.command_line import free_port
 from loadtest.harness import FOLDER
 
 
@@ -45,8 +45,7 @@ def own_master(options: list[str]) -> list[str]:
     names = {option.partition("=")[0] for option in options}
     if "--processes" not in names or names & {"--worker", "--master-bind-port", "--master-port"}:
         return []
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     return ["--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--master-port", port]
 
 

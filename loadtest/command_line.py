@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,13 @@ def run(program: str, work: Callable[[], int], *expected: type[Exception]) -> in
 def say(text: str) -> None:
     """Print a message for people to standard error, apart from the tables."""
     print(text, file=sys.stderr, flush=True)
+
+
+def free_port() -> int:
+    """Return a port that nothing on this machine listens at now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def save_json(file: Path | None, figures: Any) -> None:

@@ -35,7 +35,7 @@ from loadtest.command_line import count, say
 from player_sessions.rules.countries import HOUR_MS
 from player_sessions.rules.events import Start, from_ms
 from player_sessions.settings import Settings
-from player_sessions.store.rows import Inserts, Row, RowsProtocol
+from player_sessions.store.rows import Inserts, RowsProtocol
 from player_sessions.store.statements import CQL
 
 KEYSPACE = "lookups"
@@ -136,12 +136,12 @@ def store_starts(session: Any, starts: int) -> None:
 
     def batches() -> Any:
         for first in range(0, starts, _PER_BATCH):
-            rows: list[Row] = []
+            some = []
             for number in range(first, min(first + _PER_BATCH, starts)):
                 at = oldest + (now - oldest) * number // starts
                 country = _COUNTRIES[number % len(_COUNTRIES)]
-                rows += inserts.rows(Start(uuid4(), uuid4(), from_ms(at), country), at, now)
-            yield inserts.batch(inserts.joined(rows, now), b""), ()
+                some.append(Start(uuid4(), uuid4(), from_ms(at), country))
+            yield plain_rows.packed_batch(inserts, some, now), ()
 
     plain, session.client_protocol_handler = session.client_protocol_handler, RowsProtocol
     try:

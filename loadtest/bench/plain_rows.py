@@ -8,10 +8,13 @@ from os import urandom
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from cassandra.query import BatchStatement
+
 from player_sessions.rules.countries import COUNTRIES, HOUR_MS
 from player_sessions.rules.events import Event, Start
 from player_sessions.settings import Settings
-from player_sessions.store.hour_rows import start_key
+from player_sessions.store.hour_rows import shard_of, start_key
+from player_sessions.store.rows import Inserts
 from player_sessions.store.statements import CQL
 
 STATEMENTS = ("start", "starts_of_hour", "end")
@@ -51,11 +54,17 @@ def rows(event: Event, now: int) -> list[Row]:
     ttl = _seconds_until(at + _COUNTRY_RETENTION_MS, now)
     if ttl > 0:
         hour, key = hour_key(event)
-        group_commit = UUID(bytes=urandom(16))
-        shard = int.from_bytes(group_commit.bytes[:4]) % SHARDS
-        values = hour, shard, group_commit, packed_keys([key]), ttl
+        group_commit = urandom(16)
+        place = hour, shard_of(group_commit, SHARDS), UUID(bytes=group_commit)
+        values = *place, packed_keys([key]), ttl
         made.append(Row("starts_of_hour", values))
     return made
+
+
+def packed_batch(inserts: Inserts, events: Sequence[Event], now: int) -> BatchStatement:
+    """Return the group commit of these events as the service packs it, for `RowsProtocol`."""
+    rows = [row for event in events for row in inserts.rows(event, event.at_ms, now)]
+    return inserts.batch(inserts.joined(rows, now), events[0].player_id.bytes)
 
 
 def hour_key(event: Start) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,15 +34,15 @@ def write(path: Path, report: Report) -> None:
         for empty in axes[row : row + 2, len(scenarios) :].flat:
             empty.set_visible(False)
     figure.tight_layout()
-    _explain(figure, axes.flat)
+    _explain(figure)
     figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
     pyplot.close(figure)
 
 
-def _explain(figure: Any, axes: Iterable[Any]) -> None:
+def _explain(figure: Any) -> None:
     """Say above all plots which color is whose, where no line is covered."""
     colors: dict[str, Any] = {}
-    for each in axes:
+    for each in figure.axes:
         handles, labels = each.get_legend_handles_labels()
         colors.update(zip(labels, handles, strict=True))
     figure.legend(

@@ -6,7 +6,6 @@ Every process ends with the process that started it.
 from __future__ import annotations
 
 import http.client
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from dev.cluster import Cluster, ends_with_parent
 from dev.service import PREFIX, inherited
 from loadtest.bench.contenders import ROOT, Contender
+from loadtest.command_line import free_port
 
 _READY_SECONDS = 30
 
@@ -113,7 +113,7 @@ def _started(contender: Contender, environ: Mapping[str, str], folder: Path) -> 
     log = folder / f"{contender.name}.log"
     if contender.straight:
         return Running(contender, environ, log)
-    port = _free_port()
+    port = free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(
             ends_with_parent(command(contender, folder)),
@@ -144,12 +144,6 @@ def variables(cluster: Cluster, keyspace: str) -> dict[str, str]:
         f"{PREFIX}CASSANDRA_PORT": str(cluster.native_port),
         f"{PREFIX}KEYSPACE": keyspace,
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def _status(port: int) -> int | None:

@@ -18,14 +18,15 @@ import random
 import statistics
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 from cassandra import DriverException
+from cassandra.concurrent import execute_concurrent
 from cassandra.query import BatchStatement
 
 from dev.cluster import Cluster, NodeFailed
@@ -50,7 +51,7 @@ _ALONE = (
 )
 _BACKGROUND = ("Compaction", "Compiler")  # parts of the names of threads
 
-Rows = Callable[[Sequence[Event], int], list[bytes]]
+Batch = Callable[[Sequence[Event], int], BatchStatement]
 
 
 class Cost(NamedTuple):
@@ -60,13 +61,13 @@ class Cost(NamedTuple):
     all_threads: float
 
 
-def forms(session: Any, keyspace: str) -> dict[str, Rows]:
-    """Return how each form packs the events of a group commit at a time (ms)."""
+def forms(session: Any, keyspace: str) -> dict[str, Batch]:
+    """Return how each form makes the group commit of some events at a time (ms)."""
     statements = plain_rows.prepare(session, keyspace)
     alone = session.prepare(_ALONE.format(keyspace))
     latest, whole = Inserts(statements, Settings(country_hours=0)), Inserts(statements, Settings())
 
-    def only_events(events: Sequence[Event], now: int) -> list[bytes]:
+    def only_events(events: Sequence[Event], now: int) -> BatchStatement:
         bound = []
         for event in events:
             name, values = plain_rows.rows(event, now)[0]
@@ -74,34 +75,23 @@ def forms(session: Any, keyspace: str) -> dict[str, Rows]:
                 bound.append(alone.bind((*values[:4], *values[5:])))
             else:
                 bound.append(statements[name].bind(values))
-        return [packed(each) for each in bound]
-
-    def packed_by(inserts: Inserts) -> Rows:
-        def pack(events: Sequence[Event], now: int) -> list[bytes]:
-            rows = [row for event in events for row in inserts.rows(event, event.at_ms, now)]
-            return inserts.joined(rows, now)
-
-        return pack
+        return whole.batch([packed(each) for each in bound], events[0].player_id.bytes)
 
     return {
         "one row for each event": only_events,
-        "with the latest start": packed_by(latest),
-        "all rows of the service": packed_by(whole),
+        "with the latest start": partial(plain_rows.packed_batch, latest),
+        "all rows of the service": partial(plain_rows.packed_batch, whole),
     }
 
 
-def measure(
-    session: Any, cassandra: int, keyspace: str, events: int, size: int, rows: Rows
-) -> Cost:
+def measure(session: Any, cassandra: int, events: int, size: int, batch: Batch) -> Cost:
     """Write so many new events, `size` at once, by a session with the protocol of packed rows."""
-    inserts, now = Inserts(plain_rows.prepare(session, keyspace), Settings()), now_ms()
+    now = now_ms()
     made = _events(events, now)
-    batches = [
-        inserts.batch(rows(some, now), some[0].player_id.bytes)
-        for some in iter(lambda: list(itertools.islice(made, size)), [])
-    ]
+    some = iter(lambda: list(itertools.islice(made, size)), [])
+    batches = [(batch(each, now), ()) for each in some]
     before = _thread_seconds(cassandra)
-    _send(session, iter(batches))
+    execute_concurrent(session, batches, _IN_FLIGHT)  # raises the first error
     used = {"foreground": 0.0, "all": 0.0}
     for thread, (name, seconds) in _thread_seconds(cassandra).items():
         spent = seconds - before.get(thread, (name, 0.0))[1]
@@ -117,30 +107,6 @@ def _events(number: int, now: int) -> Iterator[Event]:
     for n in range(number):
         player, session = uuid4(), uuid4()
         yield End(player, session, at) if n % 2 else Start(player, session, at, "FI")
-
-
-def _send(session: Any, batches: Iterator[BatchStatement]) -> None:
-    """Send all batches, some at a time; raise the first error."""
-    lock, done, errors = threading.Lock(), threading.Semaphore(0), []
-
-    def send(_: Any = None) -> None:
-        with lock:
-            batch = next(batches, None)
-        if batch is None:
-            done.release()
-        else:
-            session.execute_async(batch, timeout=None).add_callbacks(send, failed)
-
-    def failed(error: BaseException) -> None:
-        errors.append(error)
-        done.release()
-
-    for _ in range(_IN_FLIGHT):
-        send()
-    for _ in range(_IN_FLIGHT):
-        done.acquire()
-    if errors:
-        raise errors[0]
 
 
 def _thread_seconds(pid: int) -> dict[str, tuple[str, float]]:
@@ -195,13 +161,12 @@ def _main(options: argparse.Namespace) -> int:
     ):
         session.client_protocol_handler = RowsProtocol
         found: dict[tuple[int, str], list[Cost]] = {}
-        packers = forms(session, KEYSPACE)
-        turns = [(size, form) for size in SIZES for form in packers]
+        batches = forms(session, KEYSPACE)
+        turns = [(size, form) for size in SIZES for form in batches]
         for number in range(-_WARM_UP, options.rounds):
             progress.step(f"round {number + 1}" if number >= 0 else "warming up")
             for size, form in random.sample(turns, len(turns)):
-                pid, rows = cluster.pid(1), packers[form]
-                cost = measure(session, pid, KEYSPACE, options.events, size, rows)
+                cost = measure(session, cluster.pid(1), options.events, size, batches[form])
                 if number >= 0:
                     found.setdefault((size, form), []).append(cost)
         print(table({turn: found[turn] for turn in turns}), end="")

@@ -92,8 +92,7 @@ def _writes(session: Any, keyspace: str, job: Job, prefix: bytes) -> _Begin:
     now, batches = now_ms(), []
     for request in generator.make_writes(job, prefix):
         events = read_events(request.partition(b"\r\n\r\n")[2], now + 60_000)
-        rows = [row for event in events for row in inserts.rows(event, event.at_ms, now)]
-        batches.append(inserts.batch(inserts.joined(rows, now), events[0].player_id.bytes))
+        batches.append(plain_rows.packed_batch(inserts, events, now))
 
     def begin(number: int, done: Any, failed: Any) -> None:
         batch = batches[number % len(batches)]

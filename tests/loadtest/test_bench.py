@@ -83,8 +83,8 @@ def test_what_rows_cost_is_measured_by_writing_them(cassandra: Cluster) -> None:
     keyspace = new_keyspace()
     with store.opened(variables(cassandra, keyspace, **SUPERUSER)) as session:
         session.client_protocol_handler = RowsProtocol
-        for rows in row_costs.forms(session, keyspace).values():
-            cost = row_costs.measure(session, cassandra.pid(1), keyspace, 40, 16, rows)
+        for batch in row_costs.forms(session, keyspace).values():
+            cost = row_costs.measure(session, cassandra.pid(1), 40, 16, batch)
             assert 0 < cost.foreground <= cost.all_threads
         starts = session.execute(f"SELECT latest FROM {keyspace}.session_starts").all()
         ends = session.execute(f"SELECT session_id FROM {keyspace}.session_ends").all()

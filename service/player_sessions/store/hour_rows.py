@@ -48,6 +48,11 @@ def start_key(player: bytes, session: bytes, country: int) -> int:
     return key
 
 
+def shard_of(group_commit: bytes, shards: int) -> int:
+    """Return which of so many shards of an hour the row of a group commit stands in."""
+    return int.from_bytes(group_commit[:4]) % shards
+
+
 class HourRows:
     """Packs the starts of a group commit as rows of `starts_by_hour`.
 
@@ -71,7 +76,7 @@ class HourRows:
                 found[0] = max(found[0], at)
                 found.append(key)
         group, second, rows = urandom(16), now // 1000, []
-        shard = int.from_bytes(group[:4]) % self._shards
+        shard = shard_of(group, self._shards)
         for hour, (newest, *keys) in hours.items():
             ttl = max(1, -(-(newest + self.retention) // 1000) - second)
             pack, size = self._packer(len(keys)), _KEY_BYTES * len(keys)
