@@ -162,6 +162,16 @@ class Connector:
         self.reason = None
         log.info("connected to Cassandra", batch_rows=connected.batch_rows)
         if before is not None:
+            await self._leave(before)
+
+    async def _leave(self, before: Connected) -> None:
+        """Disconnect once the requests that began on this connection have ended.
+
+        The driver may have found a node again by itself while the new connection was being made.
+        """
+        try:
+            await asyncio.sleep(self._settings.deadline)
+        finally:
             await asyncio.to_thread(before.client.shutdown)
 
     def _any_node_up(self, client: Client) -> bool:
