@@ -175,6 +175,18 @@ def test_keys_of_starts_differ_and_fill_buckets_and_parts_evenly(ids: str) -> No
         assert max(sizes) < 2 * expected + 20
 
 
+def test_other_requests_go_on_while_the_keys_of_full_rows_are_taken() -> None:
+    async def turns_of_the_loop() -> int:
+        starts, turns = DistinctStarts(Part(), 100_000), 0
+        taking = asyncio.create_task(starts.add([packed_keys(range(128))] * 500))
+        while not taking.done():
+            await asyncio.sleep(0)
+            turns += 1
+        return turns
+
+    assert asyncio.run(turns_of_the_loop()) >= 500 * 128 // 4096
+
+
 def count(rows: Sequence[Sequence[int]], most: int, part: Part = ALL) -> Counter[str]:
     """Count rows of keys as the store does: in halves where a part has too many keys."""
 

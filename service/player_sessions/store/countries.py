@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 COUNTED = ""  # the country of a row that only says that its hour was counted
 SHARDS_AT_ONCE = 2
 MOST_KEYS = 4_000_000  # of one hour in memory, where they take some 45 MB
-PAGE_ROWS = 500  # read at once; counting their keys must not hold up the loop for long
+PAGE_ROWS = 500  # read at once; unpacking them must not hold up the loop for long
 STATEMENT_SECONDS = 60.0  # the most that a statement may take
 _FIRST = UUID(int=0)  # before each group commit
 MAX_WAITING = 16  # requests that may wait for a count; they must not use up the limit of reads

@@ -33,6 +33,7 @@ _KEY_BITS = 64
 _KEY_BYTES = _KEY_BITS // 8
 _WHOLE_KEY = (1 << _KEY_BITS) - 1
 _BUCKET_BITS = 8
+_SLICE_BYTES = 4096 * _KEY_BYTES  # of keys that are put into buckets at once
 _MIX = int.from_bytes(urandom(8)) | 1  # odd, so that mixed keys differ as the keys do
 
 
@@ -120,16 +121,23 @@ class DistinctStarts:
 
     async def add(self, rows: Iterable[bytes]) -> None:
         """Take the keys of these rows; a row is `start_keys`."""
+        packed = b"".join(rows)
+        for begin in range(0, len(packed), _SLICE_BYTES):
+            self._put(unpacked_keys(packed[begin : begin + _SLICE_BYTES]))
+            await asyncio.sleep(0)  # other requests go on
+        if self._held > self._most:
+            await self._drop_repeated()
+
+    def _put(self, keys: Iterable[int]) -> None:
+        """Put those of the keys into buckets that are in the part."""
         buckets, number = self._buckets, self._part.number
         outside = _KEY_BITS - self._part.bits
         inside, last = outside - _BUCKET_BITS, len(buckets) - 1
-        for key in unpacked_keys(b"".join(rows)):
+        for key in keys:
             mixed = key * _MIX & _WHOLE_KEY
             if mixed >> outside == number:
                 buckets[mixed >> inside & last].append(key)
                 self._held += 1
-        if self._held > self._most:
-            await self._drop_repeated()
 
     async def _drop_repeated(self) -> None:
         """Keep each key once; the part is full when that makes little room."""
@@ -137,7 +145,7 @@ class DistinctStarts:
             distinct = array("Q", set(bucket))
             self._held -= len(bucket) - len(distinct)
             bucket[:] = distinct
-            await asyncio.sleep(0)  # other requests go on
+            await asyncio.sleep(0)
         self.full = self._held > self._most // 2
 
     async def by_country(self) -> Counter[str]:
