@@ -396,7 +396,7 @@ def test_when_a_connection_waits_for_a_head() -> None:
         assert waits() == head  # it waits for the first byte
         connection.data_received(GET[:5])
         assert waits() == head
-        connection.data_received(GET[5:] + GET + b"G")  # two requests and a byte
+        connection.data_received(GET[5:] + GET)
         assert waits() == []
         go.set()
         while len(wire.transport.written) < 2:
@@ -404,9 +404,13 @@ def test_when_a_connection_waits_for_a_head() -> None:
             assert waits() in ([], idle)  # it becomes idle with the last answer
         await wire.finish()
         assert waits() == idle
-        connection.data_received(b"E")
+        connection.data_received(GET[:1])
         assert waits() == head
-        connection.data_received(b"T / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        connection.data_received(GET[1:] + GET + b"G")  # two requests and a byte of the next one
+        assert waits() == []
+        await wire.finish()
+        assert waits() == head
+        connection.data_received(b"ET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
         assert waits() == []
         await wire.finish()
         assert wire.transport.closed

@@ -137,15 +137,16 @@ class Connection(asyncio.Protocol):
         self._transport.close()
 
     def answered(self) -> None:
-        """Go on with the next exchange; without one, the connection is idle to the next byte."""
+        """Go on with the next exchange; without one, the connection is idle to the next head."""
         self._exchanges.popleft()
         self._state.total_requests += 1
         self.waiting.clear()
         if self._last is not None:
             self._close_behind_answers()
         # Where it closes instead, the client has as long as for a head to take the answer.
-        self._head_begun = self.is_closing()
-        if self._head_begun:
+        closing = self.is_closing()
+        self._head_begun = closing or self._reader.within_head
+        if closing:
             return
         self.resume_reading()
         if self._exchanges:

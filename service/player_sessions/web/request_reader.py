@@ -41,6 +41,7 @@ class RequestReader:
 
     def __init__(self, taker: Taker, ends: Scope, max_head_bytes: int) -> None:
         self.receiving: Exchange | None = None  # its head is complete, its body is not
+        self.within_head = False  # a head has begun and is not complete
         self._taker = taker
         self._ends = ends
         self._max_bytes = max_head_bytes
@@ -100,6 +101,7 @@ class RequestReader:
     # What the parser calls.
 
     def on_message_begin(self) -> None:
+        self.within_head = True
         self._url, self._headers, self._expects_continue = b"", [], False
 
     def on_url(self, url: bytes) -> None:
@@ -115,6 +117,7 @@ class RequestReader:
         parser, headers = self._parser, self._headers
         if self._offers_upgrade():
             return  # `_feed` reads this request again
+        self.within_head = False
         if len(headers) > _MAX_HEADERS:
             raise self._too_large()
         version = parser.get_http_version()
