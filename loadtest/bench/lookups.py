@@ -1,10 +1,10 @@
 """Measure the questions about one player and about countries, each beside a single-row query.
 
-One request is under way at a time, and the kinds take turns, so that the machine disturbs all of
-them alike. The single-row query is a SELECT by its whole key, straight through the driver. HTTP
-alone is an answer of the service that asks nothing of Cassandra. Presence and one session are
-compared with both together. Then a number of starts is stored in the last 24 hours and counted:
-until the first answer, and again.
+One request is under way at a time, and all questions about players of all sizes take turns, so that
+the machine disturbs all of them alike. The single-row query is a SELECT by its whole key, straight
+through the driver. HTTP alone is an answer of the service that asks nothing of Cassandra. Presence
+and one session are compared with the query, and with both together. Then a number of starts is
+stored in the last 24 hours and counted: until the first answer, and again.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID, uuid4
 
 from cassandra import DriverException
@@ -31,7 +31,8 @@ from dev.toolchain import MissingTool
 from loadtest import command_line
 from loadtest.bench import plain_rows, processes, store
 from loadtest.bench.contenders import SERVICE
-from loadtest.command_line import count, say
+from loadtest.command_line import count
+from loadtest.progress import Progress
 from player_sessions.rules.countries import HOUR_MS
 from player_sessions.rules.events import Start, from_ms
 from player_sessions.settings import Settings
@@ -44,8 +45,12 @@ _WARM_UP = 300
 _COUNTRIES = ("FI", "SE", "NO", "DK", "DE", "FR", "US", "BR", "JP", "CN")
 _HOURS = 24
 _PER_BATCH = 50
+_ROUNDS_OF_A_STEP = 100
+_STARTS_OF_A_STEP = 100_000
+_ROUNDS_OF_STARTS = 300
 
 Ask = Callable[[], Any]
+Name = TypeVar("Name")
 
 
 class WrongAnswer(Exception):
@@ -87,14 +92,20 @@ class Client:
         return body
 
 
-def measure_players(session: Any, client: Client, rounds: int) -> dict[int, dict[str, float]]:
+def measure_players(
+    session: Any, client: Client, rounds: int, progress: Progress
+) -> dict[int, dict[str, float]]:
     """Return the p50 in ms of each question, for players of each size."""
-    row, found = session.prepare(CQL["start_of_session"].format(KEYSPACE)), {}
+    row = session.prepare(CQL["start_of_session"].format(KEYSPACE))
     players = {size: store.write_player(session, size) for size in SIZES}
-    for size, player in players.items():
-        latencies = _taking_turns(_questions(session, row, client, player), rounds)
-        found[size] = {name: statistics.median(each) for name, each in latencies.items()}
-        say(f"  {size:,} sessions: {_shown(found[size])}")
+    asks = {
+        (size, name): ask
+        for size, player in players.items()
+        for name, ask in _questions(session, row, client, player).items()
+    }
+    found: dict[int, dict[str, float]] = {size: {} for size in SIZES}
+    for (size, name), latencies in _taking_turns(asks, rounds, progress).items():
+        found[size][name] = statistics.median(latencies)
     return found
 
 
@@ -111,10 +122,14 @@ def _questions(session: Any, row: Any, client: Client, player: str) -> dict[str,
     }
 
 
-def _taking_turns(asks: dict[str, Ask], rounds: int) -> dict[str, list[float]]:
+def _taking_turns(
+    asks: Mapping[Name, Ask], rounds: int, progress: Progress
+) -> dict[Name, list[float]]:
     """Return the latencies in ms of each question, after a warm-up."""
-    latencies: dict[str, list[float]] = {name: [] for name in asks}
+    latencies: dict[Name, list[float]] = {name: [] for name in asks}
     for number in range(_WARM_UP + rounds):
+        if number % _ROUNDS_OF_A_STEP == 0:
+            progress.step(f"asking, round {number - _WARM_UP}")
         for name, ask in asks.items():
             begun = time.perf_counter()
             answer = ask()
@@ -125,17 +140,15 @@ def _taking_turns(asks: dict[str, Ask], rounds: int) -> dict[str, list[float]]:
     return latencies
 
 
-def _shown(p50s: dict[str, float]) -> str:
-    return ", ".join(f"{name} {ms:.2f} ms" for name, ms in p50s.items())
-
-
-def store_starts(session: Any, starts: int) -> None:
+def store_starts(session: Any, starts: int, progress: Progress) -> None:
     """Store so many starts of the last 24 hours, in the group commits of a busy service."""
     inserts, now = Inserts(plain_rows.prepare(session, KEYSPACE), Settings()), now_ms()
     oldest = now - now % HOUR_MS - (_HOURS - 1) * HOUR_MS
 
     def batches() -> Any:
         for first in range(0, starts, _PER_BATCH):
+            if first % _STARTS_OF_A_STEP == 0:
+                progress.step(f"storing {starts:,} starts")
             some = []
             for number in range(first, min(first + _PER_BATCH, starts)):
                 at = oldest + (now - oldest) * number // starts
@@ -152,7 +165,7 @@ def store_starts(session: Any, starts: int) -> None:
         session.client_protocol_handler = plain
 
 
-def measure_starts(client: Client, starts: int, rounds: int) -> Counted:
+def measure_starts(client: Client, starts: int, rounds: int, progress: Progress) -> Counted:
     """Count the starts of 24 hours until there is an answer, and then again and again."""
     path, begun, requests = f"/v1/countries/starts?hours={_HOURS}", time.monotonic(), 1
     while (answer := client.get(path))[0] == 503:
@@ -160,19 +173,19 @@ def measure_starts(client: Client, starts: int, rounds: int) -> Counted:
     seconds, total = time.monotonic() - begun, json.loads(client.ok(path))["total"]
     if answer[0] != 200 or total < starts:
         raise WrongAnswer(f"{path}: {answer[0]}, {total} of {starts} starts")
-    latencies = _taking_turns({"starts": lambda: client.ok(path)}, rounds)
+    latencies = _taking_turns({"starts": lambda: client.ok(path)}, rounds, progress)
     return Counted(starts, seconds, requests, latencies["starts"])
 
 
 def tables(players: dict[int, dict[str, float]], counted: Counted | None) -> str:
     """Return what was measured as tables."""
     lines = [
-        "| sessions | single-row query, p50 ms | HTTP alone | presence | one session |",
+        "| sessions | query, p50 ms | HTTP alone | presence (times query; both) | one session |",
         "|---:|---:|---:|---:|---:|",
     ]
     for size, p50s in players.items():
         row, alone, *lookups = p50s.values()
-        shown = (f"{p50:.2f} ({p50 / (row + alone):.2f} times)" for p50 in lookups)
+        shown = (f"{p50:.2f} ({p50 / row:.2f}; {p50 / (row + alone):.2f})" for p50 in lookups)
         lines.append(f"| {size:,} | {row:.2f} | {alone:.2f} | {' | '.join(shown)} |")
     if counted is not None:
         p50, p99 = (statistics.quantiles(counted.again, n=100)[at] for at in (49, 98))
@@ -200,22 +213,30 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _main(options: argparse.Namespace) -> int:
+    rounds, starts, again = options.rounds, options.starts, min(options.rounds, _ROUNDS_OF_STARTS)
+    steps = _steps(_WARM_UP + rounds, _ROUNDS_OF_A_STEP)
+    if starts:
+        steps += _steps(starts, _STARTS_OF_A_STEP) + _steps(_WARM_UP + again, _ROUNDS_OF_A_STEP)
     with (
         tempfile.TemporaryDirectory(prefix="lookups-") as name,
         Cluster(Path(name) / "node", relaxed=True) as cluster,
         ExitStack() as stack,
+        Progress(steps) as progress,
     ):
         environ = processes.variables(cluster, KEYSPACE)
         session = stack.enter_context(store.opened(environ))
         service = stack.enter_context(processes.running(SERVICE, environ, Path(name)))
         client = Client(service.port)
-        players, counted = measure_players(session, client, options.rounds), None
-        if options.starts:
-            say(f"storing {options.starts:,} starts")
-            store_starts(session, options.starts)
-            counted = measure_starts(client, options.starts, min(options.rounds, 300))
+        players, counted = measure_players(session, client, rounds, progress), None
+        if starts:
+            store_starts(session, starts, progress)
+            counted = measure_starts(client, starts, again, progress)
         print(tables(players, counted), end="")
     return 0
+
+
+def _steps(work: int, of_a_step: int) -> int:
+    return -(-work // of_a_step)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,11 +3,13 @@
 The same events, starts and ends in turn, are written in three forms: one row for each; the same
 with the player's latest start; and all rows that the service writes, so also those of the starts of
 an hour. The batches are made beforehand, as the service packs them, and go straight through the
-driver, four at a time. The forms take turns in a new order in each round, and are compared round by
-round, so that the machine disturbs all of them alike.
+driver, four at a time. The forms take turns in a new order in each round, so that the machine
+disturbs all of them alike.
 
-The processor time of Cassandra is counted without its compaction and its compilers, which work when
-it suits them and for all forms together; "all threads" is the mean with them.
+A measurement lasts from the first batch until everything is flushed to disk, and counts all
+processor time of Cassandra. Only compaction is off: it would do the work of one measurement during
+another one. The interval holds 95 % of the ratios that other rounds like these would give (a
+bootstrap: rounds are drawn again, with repeats).
 """
 
 from __future__ import annotations
@@ -15,14 +17,14 @@ from __future__ import annotations
 import argparse
 import itertools
 import random
-import statistics
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from statistics import fmean
+from typing import Any
 from uuid import uuid4
 
 from cassandra import DriverException
@@ -34,6 +36,7 @@ from dev.game_events import now_ms
 from dev.toolchain import MissingTool
 from loadtest import command_line
 from loadtest.bench import plain_rows, processes, store
+from loadtest.bench.generator import cpu_seconds
 from loadtest.command_line import count
 from loadtest.progress import Progress
 from player_sessions.rules.events import End, Event, Start, from_ms
@@ -44,21 +47,14 @@ from player_sessions.store.rows import Inserts, RowsProtocol
 KEYSPACE = "row_costs"
 SIZES = (100, 16)  # events of a group commit: of a busy service, and of single events
 _IN_FLIGHT = 4
-_WARM_UP = 5  # rounds in which Java compiles its hot code
+_WARM_UP = 2  # rounds in which Java compiles its hot code
 _ALONE = (
     "INSERT INTO {}.session_starts (player_id, started_at, session_id, country)"
     " VALUES (?, ?, ?, ?) USING TTL ? AND TIMESTAMP ?"
 )
-_BACKGROUND = ("Compaction", "Compiler")  # parts of the names of threads
+_DRAWS = 2000
 
 Batch = Callable[[Sequence[Event], int], BatchStatement]
-
-
-class Cost(NamedTuple):
-    """Processor time of Cassandra in µs per event."""
-
-    foreground: float
-    all_threads: float
 
 
 def forms(session: Any, keyspace: str) -> dict[str, Batch]:
@@ -84,21 +80,19 @@ def forms(session: Any, keyspace: str) -> dict[str, Batch]:
     }
 
 
-def measure(session: Any, cassandra: int, events: int, size: int, batch: Batch) -> Cost:
-    """Write so many new events, `size` at once, by a session with the protocol of packed rows."""
+def measure(session: Any, cluster: Cluster, events: int, size: int, batch: Batch) -> float:
+    """Write so many new events, `size` at once, and return Cassandra's processor time in µs each.
+
+    The session has the protocol of packed rows.
+    """
     now = now_ms()
     made = _events(events, now)
     some = iter(lambda: list(itertools.islice(made, size)), [])
     batches = [(batch(each, now), ()) for each in some]
-    before = _thread_seconds(cassandra)
+    before = cpu_seconds(cluster.pid(1))
     execute_concurrent(session, batches, _IN_FLIGHT)  # raises the first error
-    used = {"foreground": 0.0, "all": 0.0}
-    for thread, (name, seconds) in _thread_seconds(cassandra).items():
-        spent = seconds - before.get(thread, (name, 0.0))[1]
-        used["all"] += spent
-        if not any(part in name for part in _BACKGROUND):
-            used["foreground"] += spent
-    return Cost(*(1e6 * seconds / events for seconds in used.values()))
+    cluster.nodetool("flush", session.keyspace)
+    return 1e6 * (cpu_seconds(cluster.pid(1)) - before) / events
 
 
 def _events(number: int, now: int) -> Iterator[Event]:
@@ -109,45 +103,41 @@ def _events(number: int, now: int) -> Iterator[Event]:
         yield End(player, session, at) if n % 2 else Start(player, session, at, "FI")
 
 
-def _thread_seconds(pid: int) -> dict[str, tuple[str, float]]:
-    """Return the name and the processor time of each thread of a process, by its number."""
-    found = {}
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with suppress(OSError):  # it has just ended
-            name, times = (task / "comm").read_text(), (task / "schedstat").read_text()
-            found[task.name] = name, int(times.split()[0]) / 1e9
-    return found
-
-
-def table(found: dict[tuple[int, str], list[Cost]]) -> str:
-    """Return the costs by size and form; each is also compared with the size's first form."""
+def table(found: dict[tuple[int, str], list[float]]) -> str:
+    """Return the mean costs by size and form; each is also compared with the size's first form."""
     lines = [
-        "| events at once | rows | Cassandra µs/event | times the first | all threads |",
-        "|---:|---|---:|---:|---:|",
+        "| events at once | rows | Cassandra µs/event | times the first |",
+        "|---:|---|---:|---:|",
     ]
-    first: dict[int, list[Cost]] = {}
+    first: dict[int, list[float]] = {}
     for (size, form), costs in found.items():
         base = first.setdefault(size, costs)
-        own = statistics.median(cost.foreground for cost in costs)
-        ratios = [a.foreground / b.foreground for a, b in zip(costs, base, strict=True)]
-        quarters = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
-        total = statistics.mean(cost.all_threads for cost in costs)
+        times, (low, high) = sum(costs) / sum(base), interval(costs, base)
         lines.append(
-            f"| {size} | {form} | {own:.1f} | {quarters[1]:.2f} ({quarters[0]:.2f}-"
-            f"{quarters[2]:.2f}) | {total:.1f} |"
+            f"| {size} | {form} | {fmean(costs):.1f} | {times:.2f} ({low:.2f}-{high:.2f}) |"
         )
     return "\n".join(lines) + "\n"
 
 
+def interval(costs: Sequence[float], base: Sequence[float]) -> tuple[float, float]:
+    """Return between what the ratio of two costs lies, with 95 % certainty; both by round."""
+    rounds, ratios = list(zip(costs, base, strict=True)), []
+    for _ in range(_DRAWS):
+        drawn, of = zip(*random.choices(rounds, k=len(rounds)), strict=True)
+        ratios.append(sum(drawn) / sum(of))
+    ratios.sort()
+    return ratios[int(0.025 * _DRAWS)], ratios[int(0.975 * _DRAWS)]
+
+
 def parser() -> argparse.ArgumentParser:
     made = command_line.parser(
-        "bench.row_costs", __doc__, "--rounds 20", "0 everything was measured"
+        "bench.row_costs", __doc__, "--rounds 4", "0 everything was measured"
     )
     made.add_argument(
-        "--rounds", type=count, default=60, help="how often all is measured (%(default)s)"
+        "--rounds", type=count, default=12, help="how often all is measured (%(default)s)"
     )
     made.add_argument(
-        "--events", type=count, default=10_000, help="events of each measurement (%(default)s)"
+        "--events", type=count, default=100_000, help="events of each measurement (%(default)s)"
     )
     return made
 
@@ -160,13 +150,14 @@ def _main(options: argparse.Namespace) -> int:
         Progress(options.rounds + _WARM_UP) as progress,
     ):
         session.client_protocol_handler = RowsProtocol
-        found: dict[tuple[int, str], list[Cost]] = {}
+        cluster.nodetool("disableautocompaction", KEYSPACE)
+        found: dict[tuple[int, str], list[float]] = {}
         batches = forms(session, KEYSPACE)
         turns = [(size, form) for size in SIZES for form in batches]
         for number in range(-_WARM_UP, options.rounds):
             progress.step(f"round {number + 1}" if number >= 0 else "warming up")
             for size, form in random.sample(turns, len(turns)):
-                cost = measure(session, cluster.pid(1), options.events, size, batches[form])
+                cost = measure(session, cluster, options.events, size, batches[form])
                 if number >= 0:
                     found.setdefault((size, form), []).append(cost)
         print(table({turn: found[turn] for turn in turns}), end="")
@@ -175,7 +166,9 @@ def _main(options: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    errors = (processes.NotReady, NodeFailed, MissingTool, DriverException)
+    errors = (
+        processes.NotReady, NodeFailed, MissingTool, DriverException, subprocess.CalledProcessError,
+    )  # fmt: skip
     return command_line.run("row_costs", lambda: _main(options), *errors)
 
 

@@ -84,14 +84,20 @@ def test_what_rows_cost_is_measured_by_writing_them(cassandra: Cluster) -> None:
     with store.opened(variables(cassandra, keyspace, **SUPERUSER)) as session:
         session.client_protocol_handler = RowsProtocol
         for batch in row_costs.forms(session, keyspace).values():
-            cost = row_costs.measure(session, cassandra.pid(1), 40, 16, batch)
-            assert 0 < cost.foreground <= cost.all_threads
+            assert row_costs.measure(session, cassandra, 40, 16, batch) > 0
         starts = session.execute(f"SELECT latest FROM {keyspace}.session_starts").all()
         ends = session.execute(f"SELECT session_id FROM {keyspace}.session_ends").all()
         hours = session.execute(f"SELECT start_keys FROM {keyspace}.starts_by_hour").all()
     assert (len(starts), len(ends)) == (60, 60)
     assert sum(latest is not None for (latest,) in starts) == 40  # of two of the three forms
     assert sorted(len(keys) // 8 for (keys,) in hours) == [4, 8, 8]  # group commits of 16, 16, 8
+
+
+def test_the_interval_of_a_ratio_is_as_wide_as_its_rounds_differ() -> None:
+    base = [10.0, 20.0, 30.0, 40.0]
+    assert row_costs.interval([2 * cost for cost in base], base) == (2.0, 2.0)
+    low, high = row_costs.interval([20.0, 20.0, 60.0, 40.0], base)
+    assert 1.0 <= low < 1.4 < high <= 2.0
 
 
 def of(figures: list[dict[str, Any]], scenario: str) -> dict[str, dict[str, Any]]:
