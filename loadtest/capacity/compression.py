@@ -20,13 +20,13 @@ from loadtest.bench import processes, store
 from loadtest.bench.contenders import CONTENDERS
 from loadtest.bench.processes import Running
 from loadtest.capacity.measure import (
+    TABLES,
     Say,
     cpu_of,
-    data_files,
     environ_of,
     idle_cores,
     import_events,
-    size_of,
+    size_on_disk,
     window,
 )
 
@@ -35,7 +35,6 @@ COMPRESSORS = {
     "Zstd, 16 KiB": ("ZstdCompressor", 16),
     "Zstd, 64 KiB": ("ZstdCompressor", 64),
 }
-_TABLES = ("session_starts", "session_ends")
 _PLAYER_SESSIONS = 20
 
 
@@ -69,7 +68,7 @@ def measure(folder: Path, options: Any, say: Say) -> list[Compressed]:
             made[name] = _keyspace(cluster, services, compressor, events)
         idle = idle_cores(cluster)
         measured = {
-            name: Compressed(name, _size(cluster, keyspace) / count, [], [])
+            name: Compressed(name, size_on_disk(cluster, keyspace.name) / count, [], [])
             for name, keyspace in made.items()
         }
         for number in range(options.rounds + 1):
@@ -91,7 +90,7 @@ def _keyspace(
     name = f"disk_{kind}_{chunk}".lower()
     environ = environ_of(cluster, name, 1)
     with store.opened(environ) as session:
-        for table in _TABLES:
+        for table in TABLES:
             session.execute(
                 f"ALTER TABLE {table} WITH compression ="
                 f" {{'class': '{kind}', 'chunk_length_in_kb': {chunk}}}"
@@ -108,15 +107,9 @@ def _keyspace(
 def _rewrite(cluster: Cluster, keyspace: _Keyspace, idle: float) -> float:
     """Write all SSTables of a keyspace anew; return the processor time (s) of Cassandra for it."""
     (before,), begun = cpu_of(cluster), time.monotonic()
-    cluster.nodetool("upgradesstables", "--include-all-sstables", keyspace.name, *_TABLES)
+    cluster.nodetool("upgradesstables", "--include-all-sstables", keyspace.name, *TABLES)
     (after,) = cpu_of(cluster)
     return after - before - idle * (time.monotonic() - begun)
-
-
-def _size(cluster: Cluster, keyspace: _Keyspace) -> int:
-    """Return the bytes on disk of both tables."""
-    folders = {file.parent for file in data_files(cluster, keyspace.name)}
-    return size_of(folder for folder in folders if folder.name.startswith(_TABLES))
 
 
 def table(measured: Sequence[Compressed]) -> str:
