@@ -19,6 +19,7 @@ class Proxy:
         self.bytes_per_second: float | None = None  # to the store, of all connections
         self.latency = 0.0  # seconds each way
         self.lost = 0.0  # share of chunks that lose a byte, each way
+        self.damaged = 0  # chunks that have lost one
         self.silent = False  # accepts everything and passes nothing on
         self.cutting = False  # passes half of an answer on and closes the connection
         self.host, self.port = listen
@@ -131,6 +132,7 @@ class Proxy:
     def _damaged(self, data: bytes) -> bytes:
         if random.random() >= self.lost:
             return data
+        self.damaged += 1
         at = random.randrange(len(data))
         return data[:at] + data[at + 1 :]
 

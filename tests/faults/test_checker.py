@@ -181,7 +181,7 @@ class RightStore:
         return sorted(found, key=lambda each: each.ended_ms, reverse=True)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(STEPS)
 def test_whatever_a_right_store_does_is_accepted(steps: list[object]) -> None:
     store, operations = RightStore(), list[Operation]()
