@@ -30,11 +30,12 @@ UNIT = tests/unit tests/property tests/soak tests/faults/test_checker.py \
 unit: $(DEV) ## The tests that need no Cassandra and no browser: seconds
 	$(BIN)/pytest -q $(UNIT) $(wildcard tests/guards)
 
-# Each worker has a Cassandra of its own, which takes a core at times and 1 GiB of memory.
+# Each worker has a Cassandra of its own, which takes a core at times and 1 GiB of memory. When a worker
+# dies, the run ends and names its test; with a new worker in its place, pytest-xdist would wait for ever.
 WORKERS ?= 2
 coverage: $(DEV) tools ## All tests against real Cassandras, with coverage; WORKERS=2 at once
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/coverage run -m pytest -n $(WORKERS) --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from dev.cluster import Cluster
 from dev.service import Server, Service, new_keyspace, run_schema_apply, variables
@@ -15,6 +16,15 @@ from dev.service import Server, Service, new_keyspace, run_schema_apply, variabl
 _TEST = "PLAYER_SESSIONS_DEV_TEST"
 TEST_URL = os.environ.get(f"{_TEST}_URL")
 
+# A machine may be slow, so no example is judged by its time.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
+
+# The nodes of tests end long before the code of Java's second compiler pays for its making, which
+# is half of what a start costs. Every program of Java that a test starts takes this variable.
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 # A shell that starts `make test` in the background makes it and its children ignore SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -42,7 +42,7 @@ def body_of(key: str, some: list[bytes]) -> bytes:
 
 
 @given(contracts, st.lists(items, min_size=1, max_size=4))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_lenient_takes_the_events_that_strict_would_take_one_by_one(
     contract: tuple[str, Read], some: list[bytes]
 ) -> None:
@@ -69,7 +69,7 @@ bad_sizes = st.lists(items, max_size=0) | st.lists(items, min_size=11, max_size=
 
 
 @given(contracts, no_batches | bad_sizes)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_lenient_refuses_what_is_no_batch_like_strict(
     contract: tuple[str, Read], sent: bytes | list[bytes]
 ) -> None:

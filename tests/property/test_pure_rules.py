@@ -85,7 +85,7 @@ bodies = st.binary() | st.one_of(
 
 
 @given(bodies)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_body_is_a_batch_or_refused_with_known_reasons(body: bytes) -> None:
     try:
         events = read_events(body, NOW)
@@ -96,7 +96,7 @@ def test_any_body_is_a_batch_or_refused_with_known_reasons(body: bytes) -> None:
 
 
 @given(nearly_events | good_event, st.sampled_from([player_uuid, only_uuid]))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_all_passes_agree_on_what_is_valid(item: dict[str, object], player_of: PlayerOf) -> None:
     body = json.dumps({"events": [item]})
     faults = list(explain_event(0, item, NOW, player_of))
@@ -152,7 +152,7 @@ def outcome(body: bytes) -> object:
 
 
 @given(bodies)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_all_passes_take_and_refuse_the_same_bodies(body: bytes) -> None:
     outcome(body)
 
@@ -161,7 +161,7 @@ def test_all_passes_take_and_refuse_the_same_bodies(body: bytes) -> None:
     good_event | nearly_events,
     st.lists(st.tuples(ignored_keys, ignored_values, st.booleans()), min_size=1, max_size=3),
 )
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 def test_an_ignored_field_changes_nothing_whatever_stands_in_it(
     item: dict[str, object], fields: list[tuple[bytes, bytes, bool]]
 ) -> None:
@@ -299,7 +299,7 @@ numbers, times = st.integers(0, 6), st.integers(0, 8)
     st.integers(1, 5),
     st.integers(-1, 3),
 )
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 def test_pages_of_any_size_make_the_whole_list(
     starts: list[tuple[int, int, str]], ends: list[tuple[int, int]], limit: int, oldest: int
 ) -> None:

@@ -25,7 +25,7 @@ from tests.support import settings_of
 
 SESSIONS = [uuid4() for _ in range(4)]
 ANY_HISTORY = settings(
-    max_examples=60, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=60, suppress_health_check=list(HealthCheck)
 )  # each example has a player of its own
 
 

@@ -88,7 +88,6 @@ def test_any_history_reads_as_if_it_had_come_once_and_in_order(store: RunningSto
         settings=settings(
             max_examples=60,
             stateful_step_count=15,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )

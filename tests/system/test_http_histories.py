@@ -367,7 +367,6 @@ def test_any_history_over_http_reads_as_if_it_had_come_once_and_in_order(keyed: 
         settings=settings(
             max_examples=15,
             stateful_step_count=12,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )

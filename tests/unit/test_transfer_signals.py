@@ -61,16 +61,16 @@ def test_a_signal_while_a_connection_is_read_is_not_lost(signum: int) -> None:
 def test_a_signal_ends_the_reading_of_a_silent_pipe(signum: int) -> None:
     silent, never_written = os.pipe()
     cleaned_up = []
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), signum))
 
     async def work() -> None:
         try:
+            timer.start()  # from here on, a signal does not end this process
             os.read(silent, 1)
         finally:
             await asyncio.sleep(0)
             cleaned_up.append(True)
 
-    timer = threading.Timer(0.2, os.kill, (os.getpid(), signum))
-    timer.start()
     try:
         with pytest.raises(KeyboardInterrupt):
             run_to_end(work())
