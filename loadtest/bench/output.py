@@ -52,19 +52,19 @@ def document(report: Report, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def tables(report: Report) -> str:
-    """Return Markdown tables: writes and reads at full and half load, memory, expectations."""
+    """Return Markdown tables: expectations, writes and reads at full and half load, memory."""
     writes = [s for s in report.scenarios if s.batch]
     reads = [s for s in report.scenarios if s.sessions]
     full = ("per_second", "server_us", "cassandra_us", "generator_us", *_PERCENTILES)
     half = ("per_second", "server_us", "cassandra_us", *_PERCENTILES, "shed_percent")
     return "\n".join(
         [
+            *_verdicts(report),
             *_table(report, "writes, full load", [s for s in writes if not s.half], full),
             *_table(report, "writes, half load", [s for s in writes if s.half], half),
             *_table(report, "reads, full load", [s for s in reads if not s.half], full),
             *_table(report, "reads, half load", [s for s in reads if s.half], half),
             *_memories(report),
-            *_verdicts(report),
             *(f"{line}\n" for line in report.extras),
         ]
     )
