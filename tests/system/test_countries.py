@@ -75,7 +75,10 @@ def test_a_bad_parameter_is_refused(service: Server, query: str) -> None:
     answer = service.http.get(f"{PATH}?{query}")
     assert answer.status_code == 400
     assert answer.json()["type"] == "urn:player-sessions:problem:invalid-parameter"
-    assert query.partition("=")[0] in answer.json()["detail"]
+    assert answer.json()["detail"] in (
+        "hours: must be a whole number from 1 to 168",
+        "by: must be hour",
+    )
 
 
 @pytest.mark.parametrize("query", ["", "?hours=0"])

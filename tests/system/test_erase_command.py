@@ -49,8 +49,7 @@ def test_the_command_goes_on_after_an_error_names_it_and_can_be_repeated(
         done = run(environ, "null", player.hex)
         assert done.returncode == 3
         assert done.stdout.startswith("erased 1 of 2 players")
-        assert "not erased: null: a player id is the text of a missing value" in done.stderr
-        assert "run the command again for these players" in done.stderr
+        assert "not erased: null: this id is the text of a missing value" in done.stderr
         assert player.hex not in done.stderr
     assert server.sessions(player) == []
 
@@ -62,6 +61,9 @@ def test_the_command_says_why_it_cannot_begin(
     none = run(environ)
     assert (none.returncode, none.stdout) == (2, "")
     assert "name a player, or a list of players by --file" in none.stderr
+    dash = run(environ, "-", stdin=f"{uuid4().hex}\n")
+    assert (dash.returncode, dash.stdout) == (2, "")
+    assert "to read standard input, write --file -" in dash.stderr
     missing = run(environ, "--file", str(tmp_path / "missing"))
     assert (missing.returncode, missing.stdout) == (1, "")
     assert "cannot read" in missing.stderr

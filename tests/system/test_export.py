@@ -375,7 +375,7 @@ def test_what_cannot_work_is_one_clear_line(
 def test_a_wrong_player_is_wrong_usage(few: dict[str, str], tmp_path: Path) -> None:
     done = run(few, tmp_path, "--player", "null", "x")
     assert done.returncode == 2
-    assert "a player id is the text of a missing value" in done.stderr
+    assert "this id is the text of a missing value" in done.stderr
 
 
 def test_without_cassandra_it_stops_after_its_patience(few: dict[str, str], tmp_path: Path) -> None:

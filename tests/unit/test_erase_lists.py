@@ -13,7 +13,7 @@ import uvloop
 from player_sessions.rules.reasons import STORE_UNAVAILABLE
 from player_sessions.settings import Settings
 from player_sessions.store.store import StoreError
-from player_sessions.transfer.erase import Eraser, _read_ids
+from player_sessions.transfer.erase import NOT_ALL, Eraser, _read_ids, report
 from player_sessions.transfer.opening import TransferStopped
 
 PLAYERS = [uuid4().hex for _ in range(3)]
@@ -84,13 +84,25 @@ def test_a_player_is_retried_and_then_erased() -> None:
     )
 
 
-def test_an_error_of_one_player_does_not_stop_the_others_and_is_named() -> None:
+def test_an_error_of_one_player_does_not_stop_the_others_and_is_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     store = Failing({PLAYERS[0]: 1000})
     eraser = erased(store, 0.2, PLAYERS[0], "null", *PLAYERS[1:])
-    assert eraser.summary(4).startswith("erased 2 of 4 players")
-    assert [player for player, _ in eraser.failed] == [PLAYERS[0], "null"]
-    assert eraser.failed[0][1] == "too few replicas are up"
-    assert "missing value" in eraser.failed[1][1]
+    assert report(eraser, 4) == NOT_ALL
+    said = capsys.readouterr()
+    assert said.out.startswith("erased 2 of 4 players")
+    assert [line.removeprefix("player-sessions: ") for line in said.err.splitlines()] == [
+        "not erased: null: this id is the text of a missing value, which is a bug in the client",
+        f"not erased: {PLAYERS[0]}: too few replicas are up",
+        "run the command again for the players that failed, which also erases what a player did"
+        " in between",
+    ]
+
+
+def test_what_is_no_player_id_is_not_tried_again(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(erased(Failing({}), 0.2, "null", PLAYERS[0]), 2) == NOT_ALL
+    assert "run the command again" not in capsys.readouterr().err
 
 
 def test_once_nothing_was_erased_for_the_whole_patience_each_player_gets_one_attempt() -> None:

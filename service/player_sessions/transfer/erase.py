@@ -28,7 +28,7 @@ NOT_ALL = 3
 _IN_FLIGHT = 32
 _LONGEST_LINE = 1024
 _IN_BETWEEN = "which also erases what a player did in between"
-_AGAIN = f"run the command again for these players, {_IN_BETWEEN}"
+_AGAIN = f"run the command again for the players that failed, {_IN_BETWEEN}"
 _AGAIN_FOR_ALL = f"run the same command again, {_IN_BETWEEN}"
 
 
@@ -49,14 +49,19 @@ def run(settings: Settings, players: Sequence[str], file: str | None, patience: 
     except KeyboardInterrupt:
         code = INTERRUPTED
         click.echo(f"player-sessions: interrupted: {_AGAIN_FOR_ALL}", err=True)
-    if eraser is not None:
-        click.echo(eraser.summary(len(ids)))
-        for player, reason in eraser.failed:
-            click.echo(f"player-sessions: not erased: {player}: {reason}", err=True)
-        if eraser.failed:
-            click.echo(f"player-sessions: {_AGAIN}", err=True)
-            code = code or NOT_ALL
-    return code
+    not_all = 0 if eraser is None else report(eraser, len(ids))
+    return code or not_all
+
+
+def report(eraser: Eraser, players: int) -> int:
+    """Print how many of the players are erased and which are not; return the exit code."""
+    click.echo(eraser.summary(players))
+    not_erased = [*eraser.refused, *eraser.failed]
+    for player, reason in not_erased:
+        click.echo(f"player-sessions: not erased: {player}: {reason}", err=True)
+    if eraser.failed:
+        click.echo(f"player-sessions: {_AGAIN}", err=True)
+    return NOT_ALL if not_erased else 0
 
 
 def _read_ids(name: str) -> list[str]:
@@ -89,7 +94,8 @@ class Eraser:
         self._player_of = PLAYER_OF[settings.player_ids]
         self._succeeded = time.monotonic()
         self._through: list[int] = []
-        self.failed: list[tuple[str, str]] = []
+        self.refused: list[tuple[str, str]] = []  # what is no player id, and why
+        self.failed: list[tuple[str, str]] = []  # players who may be erased later, and what failed
 
     async def run(self, ids: Sequence[str], progress: Progress) -> None:
         """Erase all players, and tell `progress` how many are done; raises TransferStopped."""
@@ -116,7 +122,7 @@ class Eraser:
         try:
             player = self._player_of(text)
         except InvalidPlayerId as error:
-            self.failed.append((text, f"a player id {error}"))
+            self.refused.append((text, f"this id {error}"))
             return
         begun, pause = time.monotonic(), 0.1
         while True:

@@ -44,7 +44,7 @@ def _read_players(_: click.Context, __: click.Parameter, values: Sequence[str]) 
     try:
         return tuple(map(player_uuid, values))
     except InvalidPlayerId as error:
-        raise click.BadParameter(f"a player id {error}") from None
+        raise click.BadParameter(f"this id {error}") from None
 
 
 _PATIENCE = click.option(

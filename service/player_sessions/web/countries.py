@@ -37,6 +37,7 @@ def starts_route(most_hours: int) -> HTTPRouteHandler:
         summary="Count session starts per country",
         tags=[description.ANALYSTS],
         key=READ,
+        must_be={"hours": f"a whole number from 1 to {most_hours}", "by": "hour"},
         responses=_ANSWER | description.problems(400, 401, 403, 500, 503),
     )
     async def starts(

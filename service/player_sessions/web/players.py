@@ -11,7 +11,7 @@ from litestar.params import Parameter
 from litestar.types import ASGIApp
 
 from player_sessions.rules.known_fields import UNDECODABLE, document_of
-from player_sessions.rules.players import UUID_PATTERN, InvalidPlayerId
+from player_sessions.rules.players import UUID_PATTERN
 from player_sessions.rules.reasons import INVALID_PARAMETER
 from player_sessions.rules.sessions import MAX_LIMIT
 from player_sessions.web.access import ERASE, READ
@@ -38,6 +38,7 @@ SessionId = Annotated[
     str, Parameter(pattern=_PATTERN, description="A UUID.", schema_extra=_IN_DOCS)
 ]
 _PAGE = description.answer(PlayerSessions, "The sessions.")
+_BODY = 'must be {"player_id": "…"}'
 _encode = msgspec.json.Encoder().encode
 _decode_player = msgspec.json.Decoder(PlayerBody).decode
 
@@ -60,6 +61,7 @@ async def player(request: Request[Any, Any, Any], player_id: PlayerInPath) -> AS
     summary="List a player's last complete sessions",
     tags=[description.GAMES, description.ANALYSTS],
     key=READ,
+    must_be={"limit": f"a whole number from 1 to {MAX_LIMIT}"},
     responses=_PAGE | description.problems(400, 401, 403, 500, 503),
 )
 async def sessions(
@@ -83,6 +85,7 @@ async def sessions(
     summary="Tell what became of a session",
     tags=[description.GAMES, description.ANALYSTS],
     key=READ,
+    must_be={"session_id": "a UUID"},
     responses=description.answer(SessionStateDocument, "The session.")
     | description.problems(400, 401, 403, 404, 500, 503),
 )
@@ -111,12 +114,13 @@ async def original_sessions(request: Request[Any, Any, Any]) -> ASGIApp:
     """
     context = _context(request)
     body = await read_body(dict(request.scope["headers"]), request.receive, context)
+    if not body:
+        raise Refused(INVALID_PARAMETER, f"the body is empty; it {_BODY}. Did a proxy drop it?")
     try:
-        player = player_named(_decode_player(document_of(body)).player_id, context.player_of)
-    except (*UNDECODABLE, InvalidPlayerId) as error:
-        detail = f'the body must be {{"player_id": …}}: {error}; did a proxy drop it?'
-        raise Refused(INVALID_PARAMETER, detail) from None
-    return SessionPage(context, player, MAX_LIMIT, None)
+        text = _decode_player(document_of(body)).player_id
+    except UNDECODABLE:
+        raise Refused(INVALID_PARAMETER, f"the body {_BODY}") from None
+    return SessionPage(context, player_named(text, context.player_of), MAX_LIMIT, None)
 
 
 def _context(request: Request[Any, Any, Any]) -> Context:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
+from litestar import Request
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.response import Response
 
 from player_sessions.rules.events import BatchRefused, EventError
 from player_sessions.rules.players import InvalidPlayerId
@@ -34,6 +36,10 @@ _NOT_READY = "the service is not ready; its log and /health/ready say why"
 
 _encode = msgspec.json.Encoder().encode
 _limited = Limited(5)
+_OF_STATUS = {
+    404: (NOT_FOUND, "the service has no such path"),
+    405: (METHOD_NOT_ALLOWED, "this path takes other methods; the header Allow names them"),
+}
 
 
 class Refused(Exception):
@@ -98,18 +104,12 @@ def _of_store(error: StoreError) -> Answer:
     return problem(error.reason, detail)
 
 
-def _of_validation(error: ValidationException) -> Answer:
-    errors = [e for e in (error.extra or []) if isinstance(e, dict)]
-    detail = "; ".join(f"{e.get('key')}: {e.get('message')}" for e in errors) or error.detail
-    return problem(INVALID_PARAMETER, detail)
-
-
 def _of_http_exception(error: HTTPException) -> Answer:
-    reason = {404: NOT_FOUND, 405: METHOD_NOT_ALLOWED}.get(error.status_code, HTTP_ERROR)
+    reason, detail = _OF_STATUS.get(error.status_code, (HTTP_ERROR, error.detail))
     headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     if methods := headers.get("allow"):
         headers["allow"] = allow(methods.split(", "))
-    return problem(reason, error.detail, status=error.status_code, headers=headers)
+    return problem(reason, detail, status=error.status_code, headers=headers)
 
 
 def _of_bug(error: Exception) -> Answer:
@@ -125,7 +125,6 @@ _ANSWERS: dict[type[Exception], Callable[[Any], Answer]] = {
         INVALID_PARAMETER, "cursor: must be the next_cursor of an earlier answer"
     ),
     InvalidPlayerId: lambda error: problem(INVALID_PARAMETER, f"player_id: {error}"),
-    ValidationException: _of_validation,
     HTTPException: _of_http_exception,
     Exception: _of_bug,
 }
@@ -136,4 +135,15 @@ def answer_for(error: Exception) -> Answer:
     return next(_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS)(error)
 
 
-HANDLERS: Any = {kind: lambda _, error: answer_for(error).as_response() for kind in _ANSWERS}
+def _of_validation(request: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:
+    """Say what each wrong parameter must be, in the words of the route's option `must_be`."""
+    words = request.route_handler.opt["must_be"]
+    names = [wrong["key"] for wrong in error.extra or [] if isinstance(wrong, dict)]
+    detail = "; ".join(f"{name}: must be {words[name]}" for name in names)
+    return problem(INVALID_PARAMETER, detail).as_response()
+
+
+HANDLERS: Any = {
+    **{kind: lambda _, error: answer_for(error).as_response() for kind in _ANSWERS},
+    ValidationException: _of_validation,
+}
