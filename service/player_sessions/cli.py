@@ -115,8 +115,6 @@ def erase(players: tuple[str, ...], **options: Any) -> None:
 
     if not players and options["file"] is None:
         raise click.UsageError("name a player, or a list of players by --file")
-    if "-" in players:
-        raise click.UsageError("to read standard input, write --file -")
     sys.exit(erasing.run(_settings(), players, **options))
 
 

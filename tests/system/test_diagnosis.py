@@ -81,6 +81,7 @@ def test_the_schema_commands_retry_and_name_contact_points_and_datacenters(
     assert len(said) > 1  # it tried again
     assert all(words in line for line in said)
     assert "{}" not in run.stderr
+    assert "Traceback" not in run.stderr
 
 
 def boot(**changes: str) -> str:

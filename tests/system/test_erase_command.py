@@ -70,7 +70,7 @@ def test_the_command_says_why_it_cannot_begin(
     away = environ | {"PLAYER_SESSIONS_CASSANDRA_PORT": "9"}
     stopped = run(away, uuid4().hex, "--patience", "0.5")
     assert stopped.returncode == 1
-    assert "Cassandra cannot be used" in stopped.stderr
+    assert stopped.stderr.startswith("player-sessions: Cassandra cannot be used: no connection")
     assert stopped.stdout.startswith("erased 0 of 1 players")
 
 
@@ -81,9 +81,10 @@ def test_an_interruption_is_answered_at_once_and_says_what_to_do() -> None:
         env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stderr is not None
-        process.stderr.readline()  # the first attempt to connect has failed
+        waiting = process.stderr.readline()
         process.send_signal(signal.SIGINT)
         said, errors = process.communicate(timeout=60)
+    assert waiting.startswith("player-sessions: waiting up to 120 s for Cassandra: no connection")
     assert process.returncode == 130
     assert said == "erased 0 of 1 players\n"
     assert "interrupted: run the same command again" in errors

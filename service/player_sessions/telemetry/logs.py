@@ -21,6 +21,7 @@ from player_sessions.telemetry.request_ids import ids
 _Event = MutableMapping[str, Any]
 log: Any = structlog.get_logger()
 _level = logging.INFO
+_NO_NODE = "Control connection failed to connect"  # the driver's words, with a traceback
 
 
 def debugging() -> bool:
@@ -49,6 +50,7 @@ def configure(level: str, form: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared)
     )
+    handler.addFilter(_is_news)
     logging.basicConfig(handlers=[handler], force=True)
     global _level
     _level = logging.getLevelNamesMapping()[level]
@@ -56,6 +58,11 @@ def configure(level: str, form: str) -> None:
     # We log a lost node ourselves, and a malformed request, which anyone may send, gets a 400 only.
     for library in ("cassandra", "uvicorn"):
         logging.getLogger(library).setLevel(_level if debugging() else logging.ERROR)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Return whether we do not log this ourselves, in one line: the driver found no node."""
+    return debugging() or not str(record.msg).startswith(_NO_NODE)
 
 
 def _filter(_: Any, method: str, event: _Event) -> _Event:

@@ -47,6 +47,13 @@ def _read_players(_: click.Context, __: click.Parameter, values: Sequence[str]) 
         raise click.BadParameter(f"this id {error}") from None
 
 
+def _not_stdin(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse the player "-", which would be erased where standard input was meant."""
+    if "-" in values:
+        raise click.UsageError("to read standard input, write --file -")
+    return values
+
+
 _PATIENCE = click.option(
     "--patience",
     type=click.FloatRange(0),
@@ -127,7 +134,7 @@ _EXPORT_OPTIONS = (
 
 
 _ERASE_OPTIONS = (
-    click.argument("players", nargs=-1, metavar="[PLAYER]..."),
+    click.argument("players", nargs=-1, metavar="[PLAYER]...", callback=_not_stdin),
     click.option(
         "--file",
         metavar="FILE",

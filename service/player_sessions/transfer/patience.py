@@ -8,11 +8,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol, TypeVar
 
+import click
+
 from player_sessions.settings import Settings
 from player_sessions.store.store import Store, StoreError
 from player_sessions.transfer.opening import TransferStopped
 
 T = TypeVar("T")
+
+_SILENT_SECONDS = 2.0  # most connections are there by then
 
 
 class Connecting(Protocol):
@@ -25,10 +29,15 @@ class Connecting(Protocol):
 
 async def connected(store: Connecting, patience: float) -> None:
     """Return once `store` is connected; raises TransferStopped after `patience` seconds."""
-    until = time.monotonic() + patience
+    begun, said = time.monotonic(), False
     while store.reason is not None:
-        if time.monotonic() > until:
+        waited = time.monotonic() - begun
+        if waited > patience:
             raise TransferStopped(f"Cassandra cannot be used: {store.reason}")
+        if waited > _SILENT_SECONDS and not said:
+            said = True
+            waiting = f"waiting up to {patience:g} s for Cassandra: {store.reason}"
+            click.echo(f"player-sessions: {waiting}", err=True)
         await asyncio.sleep(0.05)
 
 
