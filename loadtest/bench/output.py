@@ -11,9 +11,9 @@ from loadtest.bench.processes import go_version
 from loadtest.bench.results import FLOOR, FLOOR_PARTS, Report, Scenario, Spread, spread
 
 METRICS = (
-    "per_second", "requests_per_second", "server_us", "cassandra_us", "generator_us",
-    "p50_ms", "p90_ms", "p99_ms", "p999_ms", "resident_mib",
-    "rate", "shed_percent",
+    "per_second", "requests_per_second", "server_us",
+    "cassandra_us", "request_threads_us", "generator_us",
+    "p50_ms", "p90_ms", "p99_ms", "p999_ms", "resident_mib", "rate", "shed_percent",
 )  # fmt: skip
 _HEADS = {
     "per_second": "{}s/s",

@@ -48,6 +48,7 @@ class Figure(msgspec.Struct, kw_only=True):
     requests_per_second: float
     server_us: float
     cassandra_us: float
+    request_threads_us: float  # of `cassandra_us`
     generator_us: float
     p50_ms: float
     p90_ms: float
@@ -91,6 +92,7 @@ def figure(
         requests_per_second=measured.requests / measured.seconds,
         server_us=1e6 * measured.server_cpu / units,
         cassandra_us=1e6 * measured.cassandra_cpu / units,
+        request_threads_us=1e6 * measured.request_threads_cpu / units,
         generator_us=1e6 * measured.generator_cpu / units,
         p50_ms=percentile(0.5),
         p90_ms=percentile(0.9),

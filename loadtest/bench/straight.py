@@ -22,7 +22,7 @@ from dev import cql
 from dev.game_events import now_ms
 from dev.service import PREFIX
 from loadtest.bench import generator, plain_rows
-from loadtest.bench.generator import Job, Measured, WrongAnswer, cpu_seconds
+from loadtest.bench.generator import Job, Measured, WrongAnswer, cpu_seconds, request_thread_seconds
 from player_sessions.rules.events import from_ms, read_events
 from player_sessions.rules.sessions import MAX_LIMIT
 from player_sessions.settings import Settings
@@ -126,6 +126,7 @@ def _measure(job: Job, straight: _Straight) -> Measured:
     time.sleep(job.warm_up)
     answered, straight.begun = straight.answered, time.perf_counter()
     own, cassandra = time.process_time(), cpu_seconds(job.cassandra)
+    request_threads = request_thread_seconds(job.cassandra)
     time.sleep(job.seconds)
     until = time.monotonic() + _STALLED_SECONDS
     while not (straight.latencies or straight.failure) and time.monotonic() < until:
@@ -135,6 +136,7 @@ def _measure(job: Job, straight: _Straight) -> Measured:
         seconds=time.perf_counter() - straight.begun,
         server_cpu=time.process_time() - own,
         cassandra_cpu=cpu_seconds(job.cassandra) - cassandra,
+        request_threads_cpu=request_thread_seconds(job.cassandra) - request_threads,
         generator_cpu=0.0,
         latencies=straight.latencies,
         players=[],

@@ -66,6 +66,7 @@ def test_the_bench_measures_every_contender(
             assert figure["rate"] == of(figures, scenario)[name]["requests_per_second"] / 2
     assert {f["contender"] for f in figures if f["checked"]} == WRITERS - {"asgi"}
     assert all(f["per_second"] > 0 and f["server_us"] > 0 and f["p999_ms"] > 0 for f in figures)
+    assert all(f["request_threads_us"] > 0 for f in figures if f["checked"])
     assert all(f["resident_mib"] > 0 for f in figures if f["contender"] != "driver")
 
 

@@ -31,7 +31,8 @@ def figure(contender: str, scenario: str, value: float, number: int = 1) -> Figu
     metrics = dict.fromkeys(
         (
             *("seconds", "per_second", "requests_per_second", "server_us", "cassandra_us"),
-            *("generator_us", "p50_ms", "p90_ms", "p99_ms", "p999_ms", "resident_mib"),
+            *("request_threads_us", "generator_us", "p50_ms", "p90_ms", "p99_ms", "p999_ms"),
+            "resident_mib",
         ),
         value,
     )
