@@ -26,7 +26,7 @@ def test_the_service_does_what_its_document_says(
         changes = {"KEYS_FILE": str(tmp_path / "keys")}
         headers = ["--header", f"Authorization: Bearer {key}"]
     # A count that takes longer than the deadline is a 503, which Schemathesis takes for an error.
-    with Server(variables(cassandra, keyspace, DEADLINE="30s", **changes)) as service:
+    with Server(variables(cassandra, keyspace, DEADLINE="60s", **changes)) as service:
         service.ready()
         run = _schemathesis(service, headers, tmp_path)
     assert run.returncode == 0, run.stdout + run.stderr
@@ -44,6 +44,8 @@ def _schemathesis(
             *("--exclude-checks", "use_after_free"),
             # No generated session exists, so the route of one session is 404, which it warns of.
             *("--warnings", "off"),
+            # The first count of all hours may take long on a busy machine.
+            *("--request-timeout", "90"),
             *("--url", service.url),  # Schemathesis does not resolve the document's server `..`
             *("--generation-deterministic", "--no-color", *headers),
         ],
@@ -52,5 +54,5 @@ def _schemathesis(
         | {"SCHEMATHESIS_HOOKS": "tests.system.schemathesis_hooks", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=480,
     )
